@@ -1,0 +1,1 @@
+"""What every kinoscore server shares: settings, bootstrap, drain, deadlines, errors on the wire, uploads."""

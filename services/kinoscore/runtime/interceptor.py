@@ -1,0 +1,174 @@
+"""What surrounds every request: identity, admission, a deadline, errors turned into statuses, a log line."""
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import grpc
+
+from kinoscore.errors import DeadlineExceeded, InternalError, KinoscoreError, QueueFull, Unavailable
+from kinoscore.runtime.deadline import Deadline
+from kinoscore.runtime.status import DETAILS_KEY, status_code, to_status
+from kinoscore.runtime.telemetry import REQUEST_ID_KEY, REQUEST_TOKEN_KEY, RequestIdentity, current_request
+
+__all__ = ["RequestInterceptor"]
+
+_logger = logging.getLogger(__name__)
+_OURS = "/kinoscore."
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+_REBUILD: dict[tuple[bool, bool], Callable[..., Any]] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
+
+class RequestInterceptor(grpc.aio.ServerInterceptor):
+    """Surrounds every request to a kinoscore service; health checks and reflection pass untouched.
+
+    Args:
+        default_deadline_seconds: the time for a request with one reply whose caller set no deadline.
+        max_concurrent_requests: more at once are refused with QueueFull. A call that a request running
+            here makes to this very server (it carries `outgoing_metadata`) is part of it and always admitted.
+    """
+
+    def __init__(self, *, default_deadline_seconds: float, max_concurrent_requests: int) -> None:
+        self._default_deadline_seconds = default_deadline_seconds
+        self._max_concurrent_requests = max_concurrent_requests
+        self._running: set[str] = set()
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def drain(self, grace_seconds: float) -> bool:
+        """Refuses new requests and waits for the running ones; True when all ended within `grace_seconds`."""
+        self._draining = True
+        try:
+            async with asyncio.timeout(grace_seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        handler = await continuation(handler_call_details)
+        if handler is None or not handler_call_details.method.startswith(_OURS):
+            return handler
+        serve = self._one_reply if not handler.response_streaming else self._many_replies
+        rebuild = _REBUILD[handler.request_streaming, handler.response_streaming]
+        return rebuild(
+            serve(handler, handler_call_details), handler.request_deserializer, handler.response_serializer
+        )
+
+    def _one_reply(self, handler: Any, details: grpc.HandlerCallDetails) -> Any:
+        behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
+
+        async def serve(request: Any, context: Any) -> Any:
+            async with self._surrounding(details, context):
+                deadline = Deadline.of(context, self._default_deadline_seconds)
+                async with _time_limit(deadline.remaining()):
+                    return await behaviour(request, context)
+
+        return serve
+
+    def _many_replies(self, handler: Any, details: grpc.HandlerCallDetails) -> Any:
+        behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
+
+        async def serve(request: Any, context: Any) -> AsyncIterator[Any]:
+            async with self._surrounding(details, context):
+                async for reply in behaviour(request, context):
+                    yield reply
+
+        return serve
+
+    @asynccontextmanager
+    async def _surrounding(self, details: grpc.HandlerCallDetails, context: Any) -> AsyncIterator[None]:
+        metadata = {key: str(value) for key, value in details.invocation_metadata or ()}
+        identity = _identity(metadata.get(REQUEST_ID_KEY))
+        current_request.set(identity)
+        with _logged(details.method) as outcome:
+            try:
+                with self._admitted(identity, metadata.get(REQUEST_TOKEN_KEY)):
+                    yield
+            except grpc.aio.AbortError:
+                outcome["status"] = context.code()
+                raise
+            except KinoscoreError as error:
+                outcome["status"] = error.status
+                outcome["error"] = error.message
+                await _abort(context, error)
+            except Exception:
+                outcome["status"] = InternalError.status
+                _logger.exception("a defect ended a request", extra={"facts": {"method": details.method}})
+                await _abort(context, InternalError("a defect of kinoscore ended the request; see its log"))
+
+    @contextmanager
+    def _admitted(self, identity: RequestIdentity, parent_token: str | None) -> Iterator[None]:
+        if parent_token not in self._running:
+            if self._draining:
+                raise Unavailable("the server is shutting down; try again, or another server")
+            if len(self._running) >= self._max_concurrent_requests:
+                limit = self._max_concurrent_requests
+                raise QueueFull(
+                    f"{limit} requests are running already; try again later", metadata={"limit": str(limit)}
+                )
+        self._running.add(identity.token)
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._running.discard(identity.token)
+            if not self._running:
+                self._idle.set()
+
+
+def _identity(requested_id: str | None) -> RequestIdentity:
+    wellformed = requested_id is not None and _REQUEST_ID.fullmatch(requested_id)
+    return RequestIdentity(
+        id=requested_id if requested_id and wellformed else secrets.token_hex(16), token=secrets.token_hex(16)
+    )
+
+
+@asynccontextmanager
+async def _time_limit(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            yield
+    except TimeoutError:
+        if limit.expired():
+            raise DeadlineExceeded(f"the request took longer than {seconds:.1f} s") from None
+        raise
+
+
+@contextmanager
+def _logged(method: str) -> Iterator[dict[str, Any]]:
+    started = time.perf_counter()
+    outcome: dict[str, Any] = {"method": method, "status": "OK"}
+    try:
+        yield outcome
+    except asyncio.CancelledError:
+        outcome["status"] = "CANCELLED"
+        raise
+    finally:
+        outcome["seconds"] = round(time.perf_counter() - started, 6)
+        _logger.info("request", extra={"facts": outcome})
+
+
+async def _abort(context: Any, error: KinoscoreError) -> None:
+    status = to_status(error)
+    await context.abort(
+        status_code(error),
+        status.message,
+        trailing_metadata=((DETAILS_KEY, status.SerializeToString()),),
+    )

@@ -1,0 +1,132 @@
+"""Bootstrap of a grpc.aio server: services, health, reflection, and the way down."""
+
+import asyncio
+import logging
+import signal
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from kinoscore.errors import FailedPrecondition
+from kinoscore.runtime.interceptor import RequestInterceptor
+from kinoscore.runtime.settings import ServerSettings
+from kinoscore.v1 import fusion_pb2_grpc, music_pb2_grpc, ranking_pb2_grpc, recommend_pb2_grpc, video_pb2_grpc
+
+__all__ = ["Server"]
+
+_logger = logging.getLogger(__name__)
+
+_SERVICES: tuple[tuple[type, str, Any], ...] = (
+    (
+        video_pb2_grpc.VideoEncoderServiceServicer,
+        "kinoscore.v1.VideoEncoderService",
+        video_pb2_grpc.add_VideoEncoderServiceServicer_to_server,
+    ),
+    (
+        music_pb2_grpc.MusicEncoderServiceServicer,
+        "kinoscore.v1.MusicEncoderService",
+        music_pb2_grpc.add_MusicEncoderServiceServicer_to_server,
+    ),
+    (
+        fusion_pb2_grpc.FusionServiceServicer,
+        "kinoscore.v1.FusionService",
+        fusion_pb2_grpc.add_FusionServiceServicer_to_server,
+    ),
+    (
+        ranking_pb2_grpc.RankingServiceServicer,
+        "kinoscore.v1.RankingService",
+        ranking_pb2_grpc.add_RankingServiceServicer_to_server,
+    ),
+    (
+        recommend_pb2_grpc.RecommenderServiceServicer,
+        "kinoscore.v1.RecommenderService",
+        recommend_pb2_grpc.add_RecommenderServiceServicer_to_server,
+    ),
+)
+
+
+class Server:
+    """One grpc.aio server with any of the five services.
+
+        server = Server(settings)
+        server.add(FusionServicer(...))
+        print(await server.start())
+        await server.run_until_signal()
+
+    Health is on for each service and for the whole (the empty name); reflection is on. On the way down health
+    turns NOT_SERVING, new requests are refused with UNAVAILABLE, running ones get `grace_seconds` to finish.
+    """
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self._settings = settings
+        self._interceptor = RequestInterceptor(
+            default_deadline_seconds=settings.default_deadline_seconds,
+            max_concurrent_requests=settings.max_concurrent_requests,
+        )
+        self._server = grpc.aio.server(
+            interceptors=[self._interceptor],
+            options=[
+                ("grpc.max_receive_message_length", settings.max_message_bytes),
+                ("grpc.max_send_message_length", settings.max_message_bytes),
+                # Without this a second server on the same port would silently take half of the calls.
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        self._health = health.aio.HealthServicer()
+        self._names: list[str] = []
+
+    def add(self, servicer: object) -> None:
+        """Adds a servicer; its class says which service it is."""
+        for kind, name, register in _SERVICES:
+            if isinstance(servicer, kind):
+                register(servicer, self._server)
+                self._names.append(name)
+                return
+        raise TypeError(f"{type(servicer).__name__} is no servicer of kinoscore.v1")
+
+    async def start(self) -> str:
+        """Starts to answer; returns the address as `host:port`, with the port that was taken.
+
+        Raises:
+            FailedPrecondition: the address cannot be listened on.
+        """
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+        host, port = self._settings.host, self._settings.port
+        try:
+            port = self._server.add_insecure_port(f"{host}:{port}")
+        except RuntimeError as error:
+            raise FailedPrecondition(
+                f"cannot listen on {host}:{port}; another program may use the port: choose another",
+                field="port",
+            ) from error
+        await self._server.start()
+        for name in ("", *self._names):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        address = f"{host}:{port}"
+        _logger.info("serving", extra={"facts": {"address": address, "services": self._names}})
+        return address
+
+    async def run_until_signal(self) -> None:
+        """Serves until SIGTERM or SIGINT, then stops in good order; a second signal acts at once."""
+        loop = asyncio.get_running_loop()
+        stopping = asyncio.Event()
+        signals = (signal.SIGTERM, signal.SIGINT)
+        for number in signals:
+            loop.add_signal_handler(number, stopping.set)
+        try:
+            await stopping.wait()
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Refuses new requests, lets the running ones finish within `grace_seconds`, cancels the rest."""
+        await self._health.enter_graceful_shutdown()
+        finished = await self._interceptor.drain(self._settings.grace_seconds)
+        _logger.info("stopping", extra={"facts": {"all_requests_finished": finished}})
+        await self._server.stop(grace=None)
