@@ -76,6 +76,7 @@ class Server:
         )
         self._health = health.aio.HealthServicer()
         self._names: list[str] = []
+        self._address = ""
 
     def add(self, servicer: object) -> None:
         """Adds a servicer; its class says which service it is."""
@@ -86,15 +87,14 @@ class Server:
                 return
         raise TypeError(f"{type(servicer).__name__} is no servicer of kinoscore.v1")
 
-    async def start(self) -> str:
-        """Starts to answer; returns the address as `host:port`, with the port that was taken.
+    def bind(self) -> str:
+        """Takes the address to listen on and returns it as `host:port`; calls wait until `start`.
+
+        For those who must know the port before they can add a servicer that calls this very server.
 
         Raises:
             FailedPrecondition: the address cannot be listened on.
         """
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
         host, port = self._settings.host, self._settings.port
         try:
             port = self._server.add_insecure_port(f"{host}:{port}")
@@ -103,10 +103,22 @@ class Server:
                 f"cannot listen on {host}:{port}; another program may use the port: choose another",
                 field="port",
             ) from error
+        self._address = f"{host}:{port}"
+        return self._address
+
+    async def start(self) -> str:
+        """Starts to answer, after `bind` where that was not called; returns the address as `host:port`.
+
+        Raises:
+            FailedPrecondition: the address cannot be listened on.
+        """
+        address = self._address or self.bind()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
         await self._server.start()
         for name in ("", *self._names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        address = f"{host}:{port}"
         _logger.info("serving", extra={"facts": {"address": address, "services": self._names}})
         return address
 
