@@ -1,0 +1,99 @@
+"""The frames of a video that a sampling rate asks for, as small upright RGB pictures."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from kinoscore.errors import InvalidMedia
+from kinoscore.media.container import check_pixels, declared_seconds, too_long, video_stream
+from kinoscore.media.salvage import StreamReader
+from kinoscore.media.sampling import FrameClock, FrameSampler, PacketGate, Shown
+from kinoscore.media.types import FrameSpec, Limits, MediaSummary
+
+__all__ = ["SampledVideo", "to_picture"]
+
+
+class SampledVideo:
+    """Samples the video of an open container.
+
+    Raises what `kinoscore.media.decoding.iter_frames` raises.
+    """
+
+    def __init__(self, container: InputContainer, spec: FrameSpec, limits: Limits, threads: int) -> None:
+        self._rate = spec.frames_per_second
+        self._limits = limits
+        self._stream = video_stream(container, limits)
+        self._declared_seconds = declared_seconds(container, self._stream)
+        self._reader = StreamReader(container, self._stream)
+        # Not the frame's own time base: frames that come when the decoder is emptied have none.
+        self._time_base = float(self._stream.time_base or 0)
+        self._frame_seconds = 1 / float(self._stream.guessed_rate or 25)
+        self._clock = FrameClock(self._frame_seconds)
+        self._end_seconds = 0.0
+        context = self._stream.codec_context
+        context.thread_type = "AUTO" if threads > 1 else "NONE"
+        context.thread_count = threads
+        # The picture may grow in mid-stream: the codec itself then refuses it.
+        context.options = {"max_pixels": str(limits.max_pixels)}
+
+    def shown(self) -> Iterator[Shown[VideoFrame]]:
+        """The sampled frames in order, each once, with the samples that it serves."""
+        sampler: FrameSampler[VideoFrame] = FrameSampler(self._rate)
+        for frame in self._decoded():
+            seconds = self._clock.place(None if frame.pts is None else frame.pts * self._time_base)
+            if seconds > self._limits.max_duration_seconds:
+                raise too_long(self._limits)
+            if shown := sampler.offer(seconds, frame):
+                yield shown
+            self._end_seconds = seconds + (frame.duration * self._time_base or self._frame_seconds)
+        shown = sampler.finish(self._end_seconds)
+        if self._end_seconds == 0:
+            raise InvalidMedia("no frame of the video could be decoded")
+        if shown:
+            yield shown
+
+    def summary(self) -> MediaSummary:
+        warnings = self._reader.warnings(self._end_seconds, self._declared_seconds)
+        if self._clock.repaired:
+            warnings.append(
+                f"frames without a timestamp or out of order: {self._clock.repaired}; they were put in order"
+            )
+        return MediaSummary(self._end_seconds, 0.0, tuple(warnings))
+
+    def _decoded(self) -> Iterator[VideoFrame]:
+        """Frames in order of display: all that are sampled, and those that the codec needs for them."""
+        context = self._stream.codec_context
+        for packet, wanted in self._gated():
+            if wanted or not context.codec.intra_only:
+                context.skip_frame = "DEFAULT" if wanted else "NONREF"
+                yield from self._reader.decode(packet)
+        yield from self._reader.decode(None)
+
+    def _gated(self) -> "Iterator[tuple[Packet[VideoStream], bool]]":
+        gate: PacketGate[Packet[VideoStream]] = PacketGate(self._rate)
+        for packet in self._reader.packets():
+            timestamp = None if packet.pts is None else packet.pts * self._time_base
+            yield from gate.offer(timestamp, packet)
+        yield from gate.finish()
+
+
+def to_picture(
+    frame: VideoFrame, reformatter: VideoReformatter, width: int, height: int
+) -> NDArray[np.uint8]:
+    """The whole frame, turned upright and squashed, as uint8 RGB [height, width, 3].
+
+    Args:
+        reformatter: reused from frame to frame, so that the scaler is set up once.
+    """
+    quarters = round(frame.rotation / 90) % 4
+    if quarters % 2:
+        width, height = height, width
+    # AREA averages all the pixels that fall into a new one; the other filters alias when they shrink this much.
+    scaled = reformatter.reformat(frame, width, height, "rgb24", interpolation="AREA", threads=1)
+    return np.rot90(np.asarray(scaled.to_ndarray(), np.uint8), quarters)

@@ -1,0 +1,73 @@
+"""Reading what can be read: packets and frames of one stream, damage passed over and counted."""
+
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+import av
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Discard
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from kinoscore.errors import MediaTooLarge
+
+__all__ = ["StreamReader"]
+
+Media = TypeVar("Media", VideoStream, AudioStream)
+
+
+class StreamReader(Generic[Media]):
+    """Reads one stream of a container, and tells the demuxer to drop the others.
+
+    Running out of memory raises MediaTooLarge; everything else that FFmpeg complains of is damage.
+    """
+
+    def __init__(self, container: InputContainer, stream: Media) -> None:
+        self._container = container
+        self._stream = stream
+        self._damaged = 0
+        self._broke_off = False
+        for other in container.streams:
+            other.discard = Discard.default if other.index == stream.index else Discard.all
+
+    def packets(self) -> "Iterator[Packet[Media]]":
+        """The packets in order of decoding. A file that stops making sense ends there."""
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.size:
+                    yield packet
+        except MemoryError as error:
+            raise _too_little_memory() from error
+        except av.FFmpegError:
+            self._broke_off = True
+
+    def decode(self, packet: "Packet[Media] | None") -> list[VideoFrame] | list[AudioFrame]:
+        """The frames that a packet completes; None asks for those that the decoder still holds."""
+        try:
+            frames = self._stream.decode(packet)
+        except MemoryError as error:
+            raise _too_little_memory() from error
+        except av.FFmpegError:
+            self._damaged += 1
+            return []
+        self._damaged += any(frame.is_corrupt for frame in frames)
+        return frames
+
+    def warnings(self, decoded_seconds: float, declared_seconds: float) -> list[str]:
+        """One line for each kind of damage met."""
+        lines = []
+        if self._damaged:
+            lines.append(f"damaged packets: {self._damaged}; what could be decoded was used")
+        # Declared durations are rounded and encoders pad: only a clear difference means a cut.
+        if self._broke_off or decoded_seconds < 0.95 * declared_seconds - 0.5:
+            lines.append(
+                f"the file is cut off: {decoded_seconds:.1f} of {declared_seconds:.1f} s could be decoded"
+            )
+        return lines
+
+
+def _too_little_memory() -> MediaTooLarge:
+    return MediaTooLarge("the file needs more memory to decode than a decoder may use")

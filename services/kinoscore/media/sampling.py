@@ -1,0 +1,156 @@
+"""Which frames a sampling rate needs: plain numbers, no codec.
+
+Sample number i stands for the time i / rate, counted from the first frame of the clip, and takes the frame that is on
+the screen at that time: the last one whose timestamp is not later. A frame on the screen from `a` to `b` so serves the
+samples from `samples_before(a)` to `samples_before(b)`.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+__all__ = ["FrameClock", "FrameSampler", "PacketGate", "Shown", "samples_before"]
+
+Frame = TypeVar("Frame")
+Packet = TypeVar("Packet")
+
+# Far above the rounding of a float64 timestamp, far below any frame's duration.
+TOLERANCE = 1e-6
+# H.264 and HEVC reorder over 16 frames at the most.
+LOOKAHEAD_PACKETS = 32
+# A larger step back is a new timeline (joined recordings), a smaller one is disorder.
+DISORDER_SECONDS = 1.0
+
+
+def samples_before(seconds: float, rate: float) -> int:
+    """The number of samples whose time i / rate lies before `seconds`."""
+    return max(0, math.ceil(seconds * rate - TOLERANCE))
+
+
+class FrameClock:
+    """Turns timestamps as found into seconds since the first frame that never decrease.
+
+    A frame without a timestamp follows its predecessor at the nominal distance. A frame up to one second late counts as
+    shown at once. A larger step back starts a new timeline right after the last frame.
+
+    Args:
+        frame_seconds: the nominal distance of two frames, in seconds.
+    """
+
+    def __init__(self, frame_seconds: float) -> None:
+        self._frame_seconds = frame_seconds
+        self._offset: float | None = None
+        self._last = -frame_seconds
+        self.repaired = 0
+
+    def place(self, timestamp: float | None) -> float:
+        """The time of the next frame in order of display, in seconds since the first."""
+        if timestamp is None or not math.isfinite(timestamp):
+            self.repaired += 1
+            self._last += self._frame_seconds
+            return self._last
+        if self._offset is None:
+            self._offset = self._last + self._frame_seconds - timestamp
+        seconds = timestamp + self._offset
+        if seconds < self._last - TOLERANCE:
+            self.repaired += 1
+            if self._last - seconds > DISORDER_SECONDS:
+                self._offset += self._last + self._frame_seconds - seconds
+                seconds = self._last + self._frame_seconds
+        self._last = max(self._last, seconds)
+        return self._last
+
+
+@dataclass(frozen=True, slots=True)
+class Shown(Generic[Frame]):
+    """One frame and the samples that it serves: numbers from `first` up to, not including, `end`."""
+
+    frame: Frame
+    first: int
+    end: int
+
+
+class FrameSampler(Generic[Frame]):
+    """Chooses among frames, offered in order of display, those that the sampling rate asks for.
+
+    Args:
+        rate: samples a second.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._frame: Frame | None = None
+        self._next = 0
+
+    def offer(self, seconds: float, frame: Frame) -> Shown[Frame] | None:
+        """Takes the next frame; answers with the frame before it when that one serves a sample."""
+        shown = self._close(samples_before(seconds, self._rate))
+        self._frame = frame
+        return shown
+
+    def finish(self, end_seconds: float) -> Shown[Frame] | None:
+        """Ends the clip; answers with its last frame when that one serves a sample. A clip always has a sample."""
+        return self._close(max(samples_before(end_seconds, self._rate), 1))
+
+    def _close(self, end: int) -> Shown[Frame] | None:
+        first = self._next
+        if self._frame is None or end <= first:
+            return None
+        self._next = end
+        return Shown(self._frame, first, end)
+
+
+class PacketGate(Generic[Packet]):
+    """Tells, before decoding, which packets hold a frame that will be sampled.
+
+    Packets come in order of decoding, so a packet's frame is known to stay on the screen until a certain time only once
+    the packets around it are known: the gate looks a bounded number of packets ahead. Where timestamps are missing or
+    jump, it calls every further packet wanted: that costs time, never a frame.
+
+    Args:
+        rate: samples a second.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._ahead: deque[tuple[float, Packet]] = deque()
+        self._passed: deque[float] = deque(maxlen=LOOKAHEAD_PACKETS)
+        self._start: float | None = None
+        self._newest = -math.inf
+        self._trusted = True
+
+    def offer(self, timestamp: float | None, packet: Packet) -> Iterator[tuple[Packet, bool]]:
+        """Takes the next packet; gives back those that are decided, in order, each with whether it is wanted."""
+        if timestamp is None:
+            self._trusted = False
+        self._ahead.append((-math.inf if timestamp is None else timestamp, packet))
+        while self._ahead and (len(self._ahead) > LOOKAHEAD_PACKETS or not self._trusted):
+            yield self._decide()
+
+    def finish(self) -> Iterator[tuple[Packet, bool]]:
+        """Gives back what is left."""
+        while self._ahead:
+            yield self._decide()
+
+    def _decide(self) -> tuple[Packet, bool]:
+        if self._start is None:
+            self._start = min(timestamp for timestamp, _ in self._ahead)
+        timestamp, packet = self._ahead.popleft()
+        self._check_order(timestamp)
+        wanted = not self._trusted or self._is_sampled(timestamp, self._start)
+        self._passed.append(timestamp)
+        return packet, wanted
+
+    def _check_order(self, timestamp: float) -> None:
+        if timestamp < self._newest - DISORDER_SECONDS:
+            self._trusted = False
+        self._newest = max(self._newest, timestamp)
+
+    def _is_sampled(self, timestamp: float, start: float) -> bool:
+        later = [other for other, _ in self._ahead if other > timestamp]
+        later += [other for other in self._passed if other > timestamp]
+        if not later:
+            return True
+        return samples_before(min(later) - start, self._rate) > samples_before(timestamp - start, self._rate)
