@@ -5,7 +5,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 import av
 from av.audio.stream import AudioStream
@@ -19,8 +18,8 @@ from kinoscore.media.types import Limits, Tags
 
 __all__ = ["SoundDigest", "audio_stream", "declared_seconds", "open_media", "read_tags", "video_stream"]
 
-# Only formats that hold pictures and sound themselves. Playlists and scripts (HLS, DASH, concat, ...) stay out: they make
-# FFmpeg open other files and addresses, which an upload must never do.
+# Only formats that hold pictures and sound themselves. Playlists and scripts (HLS, DASH, concat, ...) stay
+# out: they make FFmpeg open other files and addresses, which an upload must never do.
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,m4v,h264,hevc,ivf,"
     "mp3,flac,wav,w64,aiff,aac,caf,au,ac3,eac3,wv,tta,ape,amr,mxf,dv,nut"
@@ -79,7 +78,7 @@ def _why_unreadable(path: str | os.PathLike[str]) -> str:
 
 
 def _top_boxes(path: str | os.PathLike[str]) -> list[bytes]:
-    """The types of the outermost boxes of an MP4 or MOV file; what they are in any other file means nothing."""
+    """The types of the outermost boxes of an MP4 or MOV file; meaningless for any other file."""
     boxes: list[bytes] = []
     position = 0
     with open(path, "rb") as file:

@@ -1,8 +1,8 @@
 """A file to arrays, in this process.
 
-For trusted files, and for the worker processes of `kinoscore.media.pool`, which is the place for untrusted ones. Every
-function raises from `kinoscore.errors` NotFound, InvalidRequest (unreadable), InvalidMedia or MediaTooLarge. What is
-damaged in the middle of a file is passed over and told in the summary's warnings.
+For trusted files, and for the worker processes of `kinoscore.media.pool`, which is the place for untrusted
+ones. Every function raises from `kinoscore.errors` NotFound, InvalidRequest (unreadable), InvalidMedia or
+MediaTooLarge. What is damaged in the middle of a file is passed over and told in the summary's warnings.
 """
 
 import os
@@ -42,13 +42,13 @@ BATCH_FRAMES = 8
 # Six seconds at 22050 Hz; half a megabyte.
 BLOCK_SAMPLES = 1 << 17
 
-Item = TypeVar("Item", FrameBatch, AudioBlock)
+Item = TypeVar("Item")
 Media = TypeVar("Media", VideoStream, AudioStream)
 DEFAULT_LIMITS = Limits()
 
 
 class Decoding(Iterator[Item], Generic[Item]):
-    """An iterator over what is decoded. When it has ended, it has a summary; closing it early frees the decoder."""
+    """An iterator over what is decoded; has a summary when it has ended. Closing it early frees the decoder."""
 
     def __init__(self, items: Generator[Item, None, MediaSummary]) -> None:
         self._items = items
@@ -81,12 +81,12 @@ def iter_frames(
 ) -> Decoding[FrameBatch]:
     """Decodes the video of a file, sampled at `spec.frames_per_second`, in batches of up to BATCH_FRAMES.
 
-    Sample number i takes the frame that is on the screen i / rate seconds after the first frame: the last one whose
-    timestamp is not later. There is at least one. A rotation that the file asks for is done. Frames that are neither
-    sampled nor referred to by others are not decoded.
+    Sample number i takes the frame that is on the screen i / rate seconds after the first frame: the last
+    one whose timestamp is not later. There is at least one. A rotation that the file asks for is done.
+    Frames that are neither sampled nor referred to by others are not decoded.
 
     Args:
-        threads: of the decoder. More of them shorten the wait for one file, at some loss when all cores are busy.
+        threads: of the decoder. More shorten the wait for one file, at some loss when all cores are busy.
     """
     return Decoding(_frame_batches(path, spec, limits, threads))
 
@@ -104,7 +104,7 @@ def iter_audio(
 def read_frames(
     path: str | os.PathLike[str], spec: FrameSpec, limits: Limits = DEFAULT_LIMITS
 ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-    """All of `iter_frames` at once: timestamps float64 [n] in seconds, and frames uint8 [n, height, width, 3]."""
+    """All of `iter_frames` at once: timestamps float64 [n] (seconds), frames uint8 [n, height, width, 3]."""
     batches = list(iter_frames(path, spec, limits))
     timestamps = np.concatenate([batch.timestamps for batch in batches])
     return timestamps, np.concatenate([batch.frames for batch in batches])

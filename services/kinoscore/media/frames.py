@@ -11,7 +11,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from kinoscore.errors import InvalidMedia
-from kinoscore.media.container import check_pixels, declared_seconds, too_long, video_stream
+from kinoscore.media.container import declared_seconds, too_long, video_stream
 from kinoscore.media.salvage import StreamReader
 from kinoscore.media.sampling import FrameClock, FrameSampler, PacketGate, Shown
 from kinoscore.media.types import FrameSpec, Limits, MediaSummary
@@ -52,10 +52,9 @@ class SampledVideo:
             if shown := sampler.offer(seconds, frame):
                 yield shown
             self._end_seconds = seconds + (frame.duration * self._time_base or self._frame_seconds)
-        shown = sampler.finish(self._end_seconds)
         if self._end_seconds == 0:
             raise InvalidMedia("no frame of the video could be decoded")
-        if shown:
+        if shown := sampler.finish(self._end_seconds):
             yield shown
 
     def summary(self) -> MediaSummary:
@@ -94,6 +93,6 @@ def to_picture(
     quarters = round(frame.rotation / 90) % 4
     if quarters % 2:
         width, height = height, width
-    # AREA averages all the pixels that fall into a new one; the other filters alias when they shrink this much.
+    # AREA averages all the pixels that fall into a new one; other filters alias when they shrink this much.
     scaled = reformatter.reformat(frame, width, height, "rgb24", interpolation="AREA", threads=1)
     return np.rot90(np.asarray(scaled.to_ndarray(), np.uint8), quarters)

@@ -1,31 +1,27 @@
 """Reading what can be read: packets and frames of one stream, damage passed over and counted."""
 
 from collections.abc import Iterator
-from typing import Generic, TypeVar
+from typing import Any
 
 import av
-from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Discard
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from kinoscore.errors import MediaTooLarge
 
 __all__ = ["StreamReader"]
 
-Media = TypeVar("Media", VideoStream, AudioStream)
 
-
-class StreamReader(Generic[Media]):
+class StreamReader:
     """Reads one stream of a container, and tells the demuxer to drop the others.
 
     Running out of memory raises MediaTooLarge; everything else that FFmpeg complains of is damage.
     """
 
-    def __init__(self, container: InputContainer, stream: Media) -> None:
+    def __init__(self, container: InputContainer, stream: VideoStream | AudioStream) -> None:
         self._container = container
         self._stream = stream
         self._damaged = 0
@@ -33,7 +29,7 @@ class StreamReader(Generic[Media]):
         for other in container.streams:
             other.discard = Discard.default if other.index == stream.index else Discard.all
 
-    def packets(self) -> "Iterator[Packet[Media]]":
+    def packets(self) -> "Iterator[Packet[Any]]":
         """The packets in order of decoding. A file that stops making sense ends there."""
         try:
             for packet in self._container.demux(self._stream):
@@ -44,8 +40,8 @@ class StreamReader(Generic[Media]):
         except av.FFmpegError:
             self._broke_off = True
 
-    def decode(self, packet: "Packet[Media] | None") -> list[VideoFrame] | list[AudioFrame]:
-        """The frames that a packet completes; None asks for those that the decoder still holds."""
+    def decode(self, packet: "Packet[Any] | None") -> list[Any]:
+        """The video or audio frames that a packet completes; None asks for those still in the decoder."""
         try:
             frames = self._stream.decode(packet)
         except MemoryError as error:
@@ -54,7 +50,7 @@ class StreamReader(Generic[Media]):
             self._damaged += 1
             return []
         self._damaged += any(frame.is_corrupt for frame in frames)
-        return frames
+        return list(frames)
 
     def warnings(self, decoded_seconds: float, declared_seconds: float) -> list[str]:
         """One line for each kind of damage met."""

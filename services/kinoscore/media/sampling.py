@@ -1,8 +1,8 @@
 """Which frames a sampling rate needs: plain numbers, no codec.
 
-Sample number i stands for the time i / rate, counted from the first frame of the clip, and takes the frame that is on
-the screen at that time: the last one whose timestamp is not later. A frame on the screen from `a` to `b` so serves the
-samples from `samples_before(a)` to `samples_before(b)`.
+Sample number i stands for the time i / rate, counted from the first frame of the clip, and takes the frame
+that is on the screen at that time: the last one whose timestamp is not later. A frame that is on the screen
+from `a` to `b` so serves the samples from `samples_before(a)` up to, not including, `samples_before(b)`.
 """
 
 import math
@@ -32,8 +32,8 @@ def samples_before(seconds: float, rate: float) -> int:
 class FrameClock:
     """Turns timestamps as found into seconds since the first frame that never decrease.
 
-    A frame without a timestamp follows its predecessor at the nominal distance. A frame up to one second late counts as
-    shown at once. A larger step back starts a new timeline right after the last frame.
+    A frame without a timestamp follows its predecessor at the nominal distance. A frame up to one second late
+    counts as shown at once. A larger step back starts a new timeline right after the last frame.
 
     Args:
         frame_seconds: the nominal distance of two frames, in seconds.
@@ -91,7 +91,7 @@ class FrameSampler(Generic[Frame]):
         return shown
 
     def finish(self, end_seconds: float) -> Shown[Frame] | None:
-        """Ends the clip; answers with its last frame when that one serves a sample. A clip always has a sample."""
+        """Ends the clip; answers with its last frame when that serves a sample. A clip always has one."""
         return self._close(max(samples_before(end_seconds, self._rate), 1))
 
     def _close(self, end: int) -> Shown[Frame] | None:
@@ -105,9 +105,9 @@ class FrameSampler(Generic[Frame]):
 class PacketGate(Generic[Packet]):
     """Tells, before decoding, which packets hold a frame that will be sampled.
 
-    Packets come in order of decoding, so a packet's frame is known to stay on the screen until a certain time only once
-    the packets around it are known: the gate looks a bounded number of packets ahead. Where timestamps are missing or
-    jump, it calls every further packet wanted: that costs time, never a frame.
+    Packets come in order of decoding, so it is known how long a packet's frame stays on the screen only
+    once the packets around it are known: the gate looks a bounded number of packets ahead. Where timestamps
+    are missing or jump back, it calls every further packet wanted: that costs time, never a frame.
 
     Args:
         rate: samples a second.
@@ -122,7 +122,7 @@ class PacketGate(Generic[Packet]):
         self._trusted = True
 
     def offer(self, timestamp: float | None, packet: Packet) -> Iterator[tuple[Packet, bool]]:
-        """Takes the next packet; gives back those that are decided, in order, each with whether it is wanted."""
+        """Takes the next packet; gives back, in order, those that are decided and whether they are wanted."""
         if timestamp is None:
             self._trusted = False
         self._ahead.append((-math.inf if timestamp is None else timestamp, packet))
