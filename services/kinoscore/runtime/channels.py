@@ -10,8 +10,8 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 def channel_options(address: str) -> list[tuple[str, int]]:
     """The channel options for `host:port`.
 
-    A proxy of the environment (`http_proxy`) is never asked for this machine's own addresses: gRPC would otherwise
-    send even loopback calls there.
+    A proxy of the environment (`http_proxy`) is never asked for this machine's own addresses: gRPC would
+    otherwise send even loopback calls there.
     """
     options = [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),

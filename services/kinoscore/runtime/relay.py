@@ -10,16 +10,17 @@ from kinoscore.errors import Unavailable
 
 __all__ = ["answer_to_stream"]
 
-# What grpc.aio puts in place of the receiver's status when the call ends while a message waits for flow control.
+# What grpc.aio puts in place of the receiver's status when the call ends while a message waits for flow
+# control.
 _REASON_LOST = "Internal error from Core"
 
 
 async def answer_to_stream(call: Any, requests: AsyncIterator[object]) -> Any:
     """Sends the requests on a `grpc.aio` stream-unary call and returns its answer.
 
-    The next request is drawn only when gRPC has taken the last one, so a slow receiver slows the source. An answer
-    that comes before all is sent (a refusal, mostly) ends the sending. Where gRPC's own request iterators hide an error
-    of the source behind a cancellation, this raises it.
+    The next request is drawn only when gRPC has taken the last one, so a slow receiver slows the source. An
+    answer that comes before all is sent (a refusal, mostly) ends the sending. Where gRPC's own request
+    iterators hide an error of the source behind a cancellation, this raises it.
 
     Raises:
         grpc.aio.AioRpcError: the call failed.

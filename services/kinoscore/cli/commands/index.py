@@ -1,0 +1,46 @@
+"""`kinoscore index`: audio files into a catalogue."""
+
+from pathlib import Path
+
+import click
+
+from kinoscore.cli.options import server_options
+from kinoscore.cli.running import run
+
+__all__ = ["command"]
+
+
+@click.command(name="index")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
+@click.option(
+    "--manifest",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="TRACKS.csv",
+    help="A CSV file (file, title, artist, licence, attribution, tags, tempo); it wins over the files' tags.",
+)
+@click.option("--prune", is_flag=True, help="Remove the tracks whose files under PATH are gone.")
+@server_options
+def command(
+    paths: tuple[Path, ...],
+    manifest: Path | None,
+    prune: bool,
+    data: Path,
+    address: str | None,
+    catalogue: str,
+) -> None:
+    """Add audio files to a catalogue, or bring it up to date (.wav .flac .ogg .mp3 .m4a).
+
+    PATH is a file or a folder. A file that cannot be used is told and passed over; the exit status is 1
+    then. Running it again changes only what has changed, so an interrupted run can be run again.
+    """
+
+    async def work() -> int:
+        from kinoscore.cli.connection import connected
+        from kinoscore.cli.index_run import index_run
+
+        async with connected(data=data, address=address, purpose="index") as server:
+            return await index_run(
+                server, paths, manifest_path=manifest, remove_gone=prune, catalogue=catalogue
+            )
+
+    run(work())

@@ -1,0 +1,1 @@
+"""The front door: composes the encoders, fusion and ranking into one call."""

@@ -1,0 +1,254 @@
+"""RecommenderService: relays an upload to its encoder, then asks fusion and ranking."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
+
+import grpc
+
+from kinoscore.errors import InvalidRequest
+from kinoscore.recommend.backends import Backends, ask, ask_with_stream
+from kinoscore.runtime.deadline import Deadline
+from kinoscore.runtime.requests import catalogue_name
+from kinoscore.runtime.settings import ServerSettings
+from kinoscore.runtime.telemetry import StageTimer
+from kinoscore.v1 import (
+    common_pb2,
+    fusion_pb2,
+    music_pb2,
+    ranking_pb2,
+    recommend_pb2,
+    recommend_pb2_grpc,
+    video_pb2,
+)
+
+__all__ = ["RecommenderServicer"]
+
+_MOST_TRACKS = 1000
+_TRACK_ID_DIGITS = 32
+
+
+class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
+    """The front door.
+
+    An upload is never held here: each chunk goes on to the encoder before the next one is read, so a slow
+    encoder slows the client. The deadline and the cancellation of the caller hold for everything asked on its
+    behalf.
+    """
+
+    def __init__(self, backends: Backends, settings: ServerSettings) -> None:
+        self._backends = backends
+        self._default_seconds = settings.default_deadline_seconds
+
+    async def Recommend(
+        self,
+        request_iterator: AsyncIterator[recommend_pb2.RecommendRequest],
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> recommend_pb2.RecommendResponse:
+        timer = StageTimer()
+        deadline = Deadline.of(context, self._default_seconds)
+        settings = await _first_settings(request_iterator)
+        _check_wishes(settings)
+        clip, _ = await _both(
+            self._encode_clip(settings, request_iterator, deadline, timer),
+            self._check_filter(settings, deadline),
+        )
+        whole, *windows = await self._fuse(
+            settings.catalogue, clip.space, [clip.clip, *clip.windows], deadline, timer
+        )
+        found: ranking_pb2.SearchTracksResponse = await ask(
+            self._backends.ranking.SearchTracks,
+            ranking_pb2.SearchTracksRequest(
+                catalogue=settings.catalogue,
+                space=clip.space,
+                clip=whole,
+                windows=windows,
+                k=settings.k if settings.HasField("k") else None,
+                weights=settings.weights,
+                filter=settings.filter,
+                max_per_artist=settings.max_per_artist,
+            ),
+            deadline,
+        )
+        timer.include(found.timings)
+        return recommend_pb2.RecommendResponse(
+            space=found.space,
+            hits=found.hits,
+            clip_duration_seconds=clip.duration_seconds,
+            clip_emotion=clip.clip.emotion,
+            key_frames=clip.key_frames,
+            emotion_curve=clip.emotion_curve,
+            warnings=clip.warnings,
+            timings=timer.timings(),
+        )
+
+    async def IndexTrack(
+        self,
+        request_iterator: AsyncIterator[recommend_pb2.IndexTrackRequest],
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> recommend_pb2.IndexTrackResponse:
+        timer = StageTimer()
+        deadline = Deadline.of(context, self._default_seconds)
+        settings = await _first_settings(request_iterator)
+        sound = await self._encode_track(settings, request_iterator, deadline, timer)
+        whole, *passages = await self._fuse(
+            settings.catalogue, sound.space, [sound.track, *sound.passages], deadline, timer
+        )
+        stored: ranking_pb2.UpsertTrackResponse = await ask(
+            self._backends.ranking.UpsertTrack,
+            ranking_pb2.UpsertTrackRequest(
+                catalogue=settings.catalogue,
+                space=sound.space,
+                metadata=_completed(settings.metadata, sound),
+                track=whole,
+                passages=passages,
+            ),
+            deadline,
+        )
+        timer.include(stored.timings)
+        return recommend_pb2.IndexTrackResponse(
+            space=stored.space,
+            track=stored.track,
+            created=stored.created,
+            emotion=sound.track.emotion,
+            passage_count=len(sound.passages),
+            warnings=sound.warnings,
+            timings=timer.timings(),
+        )
+
+    async def _encode_clip(
+        self,
+        settings: recommend_pb2.RecommendSettings,
+        requests: AsyncIterator[recommend_pb2.RecommendRequest],
+        deadline: Deadline,
+        timer: StageTimer,
+    ) -> video_pb2.EncodeClipResponse:
+        async def relayed() -> AsyncIterator[video_pb2.EncodeClipRequest]:
+            first = video_pb2.EncodeClipSettings(
+                catalogue=settings.catalogue, total_bytes=settings.total_bytes
+            )
+            yield video_pb2.EncodeClipRequest(settings=first)
+            async for chunk in _chunks(requests):
+                yield video_pb2.EncodeClipRequest(chunk=chunk)
+
+        answer: video_pb2.EncodeClipResponse = await ask_with_stream(
+            self._backends.video.EncodeClip, relayed(), deadline
+        )
+        timer.include(answer.timings)
+        return answer
+
+    async def _encode_track(
+        self,
+        settings: recommend_pb2.IndexTrackSettings,
+        requests: AsyncIterator[recommend_pb2.IndexTrackRequest],
+        deadline: Deadline,
+        timer: StageTimer,
+    ) -> music_pb2.EncodeTrackResponse:
+        async def relayed() -> AsyncIterator[music_pb2.EncodeTrackRequest]:
+            first = music_pb2.EncodeTrackSettings(
+                catalogue=settings.catalogue, total_bytes=settings.total_bytes
+            )
+            yield music_pb2.EncodeTrackRequest(settings=first)
+            async for chunk in _chunks(requests):
+                yield music_pb2.EncodeTrackRequest(chunk=chunk)
+
+        answer: music_pb2.EncodeTrackResponse = await ask_with_stream(
+            self._backends.music.EncodeTrack, relayed(), deadline
+        )
+        timer.include(answer.timings)
+        return answer
+
+    async def _fuse(
+        self,
+        catalogue: str,
+        space: str,
+        embeddings: list[common_pb2.Embedding],
+        deadline: Deadline,
+        timer: StageTimer,
+    ) -> list[common_pb2.Embedding]:
+        request = fusion_pb2.FuseRequest(catalogue=catalogue, space=space, embeddings=embeddings)
+        answer: fusion_pb2.FuseResponse = await ask(self._backends.fusion.Fuse, request, deadline)
+        timer.include(answer.timings)
+        return list(answer.embeddings)
+
+    async def _check_filter(self, settings: recommend_pb2.RecommendSettings, deadline: Deadline) -> None:
+        """Refuses a filter that does not parse while the clip is still on its way.
+
+        Ranking owns the language; listing one track is the cheapest question that makes it parse a filter.
+        """
+        if settings.filter:
+            request = ranking_pb2.ListTracksRequest(
+                catalogue=settings.catalogue, filter=settings.filter, page_size=1
+            )
+            await ask(self._backends.ranking.ListTracks, request, deadline)
+
+
+async def _first_settings(requests: AsyncIterator[Any]) -> Any:
+    """The settings that open a stream.
+
+    Raises:
+        InvalidRequest: the stream is empty, or begins with something else; the catalogue's name is not one.
+    """
+    async for request in requests:
+        if request.WhichOneof("part") != "settings":
+            raise InvalidRequest("the first message of the stream must be the settings", field="settings")
+        catalogue_name(request.settings.catalogue, field="settings.catalogue")
+        return request.settings
+    raise InvalidRequest("the stream is empty; its first message must be the settings", field="settings")
+
+
+async def _chunks(requests: AsyncIterator[Any]) -> AsyncIterator[common_pb2.MediaChunk]:
+    """The chunks of a stream after its settings; the encoder checks what they hold.
+
+    Raises:
+        InvalidRequest: settings came again.
+    """
+    async for request in requests:
+        if request.WhichOneof("part") == "settings":
+            raise InvalidRequest("the settings came twice; they open the stream once", field="settings")
+        yield request.chunk
+
+
+def _check_wishes(settings: recommend_pb2.RecommendSettings) -> None:
+    """Refuses what ranking would refuse, before the clip is sent.
+
+    Raises:
+        InvalidRequest: k is outside 1 to 1000; a weight is negative or not finite, or all three are 0.
+    """
+    if settings.HasField("k") and not 1 <= settings.k <= _MOST_TRACKS:
+        raise InvalidRequest(f"k must be 1 to {_MOST_TRACKS}, not {settings.k}", field="settings.k")
+    weights = {name: getattr(settings.weights, name) for name in ("fused", "content", "emotion")}
+    for name, weight in weights.items():
+        if not math.isfinite(weight) or weight < 0:
+            raise InvalidRequest(
+                f"the {name} weight must be 0 or more, not {weight:g}", field=f"settings.weights.{name}"
+            )
+    if all(settings.weights.HasField(name) and weight == 0 for name, weight in weights.items()):
+        raise InvalidRequest("at least one weight must be above 0", field="settings.weights")
+
+
+def _completed(
+    given: common_pb2.TrackMetadata, sound: music_pb2.EncodeTrackResponse
+) -> common_pb2.TrackMetadata:
+    """What is known of a track with what was measured of its sound; the measured digest and duration win."""
+    metadata = common_pb2.TrackMetadata()
+    metadata.CopyFrom(given)
+    metadata.digest = sound.digest
+    metadata.duration_seconds = sound.duration_seconds
+    metadata.track_id = given.track_id or sound.digest[:_TRACK_ID_DIGITS]
+    metadata.tempo = given.tempo or sound.tempo
+    return metadata
+
+
+async def _both(first: Coroutine[Any, Any, Any], second: Coroutine[Any, Any, Any]) -> tuple[Any, Any]:
+    """Runs both at once; the first error cancels the other and is raised."""
+    tasks = [asyncio.create_task(first), asyncio.create_task(second)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+        return tasks[0].result(), tasks[1].result()
+    finally:
+        for task in tasks:
+            task.cancel()
