@@ -12,6 +12,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
 from kinoscore.errors import FailedPrecondition, InvalidRequest, QueueFull, Unavailable
 from kinoscore.runtime.deadline import Deadline
 from kinoscore.runtime.requests import catalogue_name

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from kinoscore.errors import InvalidRequest, NotFound
 from kinoscore.runtime.settings import (
     FusionSettings,

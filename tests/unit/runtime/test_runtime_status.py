@@ -3,6 +3,7 @@
 import grpc
 import pytest
 from google.rpc import error_details_pb2
+
 from kinoscore import errors
 from kinoscore.runtime.status import DETAILS_KEY, from_rpc_error, status_code, to_status
 

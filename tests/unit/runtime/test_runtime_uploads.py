@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+
 from kinoscore.errors import FailedPrecondition, InvalidMedia, InvalidRequest, MediaTooLarge, StorageFull
 from kinoscore.runtime import uploads
 from kinoscore.runtime.uploads import Upload
