@@ -1,15 +1,15 @@
-"""One run of `kinoscore index`: finds the files, indexes them with progress on stderr, and sums up."""
+"""One run of `kinoscore index`: the files with progress on stderr, then one line that sums up."""
 
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kinoscore.cli.catalogue_files import Manifest, find_audio_files, read_manifest
+from kinoscore.cli.catalogue_files import Manifest
 from kinoscore.cli.connection import Connection
 from kinoscore.cli.indexing import Indexer, Outcome, Result, index_files, prune
 from kinoscore.cli.presentation import printable
@@ -23,26 +23,25 @@ _KIND_OF_NOTE = {Outcome.FAILED: "error", Outcome.DUPLICATE: "note"}
 
 async def index_run(
     server: Connection,
-    paths: Iterable[Path],
+    files: Sequence[Path],
+    manifest: Manifest,
     *,
-    manifest_path: Path | None,
-    remove_gone: bool,
+    places_to_prune: Sequence[Path] = (),
     catalogue: str,
 ) -> int:
-    """Brings a catalogue up to date with files and folders.
+    """Brings a catalogue up to date with files.
 
     SIGTERM ends the run in good order: the files in flight are finished, no other is begun.
+
+    Args:
+        places_to_prune: absolute paths; tracks whose files lay there and are gone are removed.
 
     Returns:
         The exit status: 1 when a file could not be used.
 
     Raises:
-        NotFound: a path does not exist.
         KinoscoreError: what would end every file alike, such as a full disk or a lost server.
     """
-    paths = list(paths)
-    files = find_audio_files(paths)
-    manifest = read_manifest(manifest_path, paths) if manifest_path else Manifest({}, ())
     for note in manifest.notes:
         message(f"note: {printable(note)}")
     # Tells a wrong address or catalogue once, before any file does.
@@ -56,8 +55,8 @@ async def index_run(
         with display.progress:
             await index_files(files, indexer.index, display.report, stopping)
     removed = 0
-    if remove_gone and not stopping.is_set():
-        removed = await prune(server.client, [path.resolve() for path in paths], catalogue)
+    if places_to_prune and not stopping.is_set():
+        removed = await prune(server.client, places_to_prune, catalogue)
     message(display.summary(removed))
     return 1 if display.counts[Outcome.FAILED] else 0
 

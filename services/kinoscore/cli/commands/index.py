@@ -35,12 +35,14 @@ def command(
     """
 
     async def work() -> int:
+        from kinoscore.cli.catalogue_files import Manifest, find_audio_files, read_manifest
         from kinoscore.cli.connection import connected
         from kinoscore.cli.index_run import index_run
 
+        files = find_audio_files(paths)
+        described = read_manifest(manifest, paths) if manifest else Manifest({}, ())
+        places = [path.resolve() for path in paths] if prune else []
         async with connected(data=data, address=address, purpose="index") as server:
-            return await index_run(
-                server, paths, manifest_path=manifest, remove_gone=prune, catalogue=catalogue
-            )
+            return await index_run(server, files, described, places_to_prune=places, catalogue=catalogue)
 
     run(work())

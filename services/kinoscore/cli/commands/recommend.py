@@ -6,6 +6,7 @@ import click
 
 from kinoscore.cli.options import json_option, preview_option, server_options, timings_option
 from kinoscore.cli.running import message, run
+from kinoscore.errors import NotFound
 
 __all__ = ["command"]
 
@@ -59,6 +60,8 @@ def command(
         from kinoscore.cli.presentation import print_recommendation, printable
         from kinoscore.cli.previews import write_preview
 
+        if not clip.is_file():
+            raise NotFound(f"{clip}: no such file")
         async with connected(data=data, address=address, purpose="recommend") as server:
             recommendation = await server.client.recommend(
                 clip,
