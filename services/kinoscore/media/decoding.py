@@ -19,7 +19,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from kinoscore.errors import InvalidMedia
+from kinoscore.errors import InvalidMedia, MediaTooLarge
 from kinoscore.media.container import SoundDigest, audio_stream, open_media, read_tags, video_stream
 from kinoscore.media.frames import SampledVideo, to_picture
 from kinoscore.media.salvage import StreamReader
@@ -48,7 +48,7 @@ DEFAULT_LIMITS = Limits()
 
 
 class Decoding(Iterator[Item], Generic[Item]):
-    """An iterator over what is decoded; has a summary when it has ended. Closing it early frees the decoder."""
+    """An iterator over what is decoded, with a summary at its end. Closing it early frees the decoder."""
 
     def __init__(self, items: Generator[Item, None, MediaSummary]) -> None:
         self._items = items
@@ -62,6 +62,10 @@ class Decoding(Iterator[Item], Generic[Item]):
         except StopIteration as end:
             self._summary = end.value or self._summary
             raise
+        except MemoryError as error:
+            raise MediaTooLarge("the file needs more memory to decode than a decoder may use") from error
+        except av.FFmpegError as error:
+            raise InvalidMedia(f"the file cannot be decoded: {error.strerror}") from error
         finally:
             self._seconds += time.perf_counter() - started
 

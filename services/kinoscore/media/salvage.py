@@ -10,15 +10,13 @@ from av.packet import Packet
 from av.stream import Discard
 from av.video.stream import VideoStream
 
-from kinoscore.errors import MediaTooLarge
-
 __all__ = ["StreamReader"]
 
 
 class StreamReader:
     """Reads one stream of a container, and tells the demuxer to drop the others.
 
-    Running out of memory raises MediaTooLarge; everything else that FFmpeg complains of is damage.
+    Running out of memory raises MemoryError; everything else that FFmpeg complains of is damage.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream | AudioStream) -> None:
@@ -35,8 +33,8 @@ class StreamReader:
             for packet in self._container.demux(self._stream):
                 if packet.size:
                     yield packet
-        except MemoryError as error:
-            raise _too_little_memory() from error
+        except MemoryError:
+            raise
         except av.FFmpegError:
             self._broke_off = True
 
@@ -44,8 +42,8 @@ class StreamReader:
         """The video or audio frames that a packet completes; None asks for those still in the decoder."""
         try:
             frames = self._stream.decode(packet)
-        except MemoryError as error:
-            raise _too_little_memory() from error
+        except MemoryError:
+            raise
         except av.FFmpegError:
             self._damaged += 1
             return []
@@ -63,7 +61,3 @@ class StreamReader:
                 f"the file is cut off: {decoded_seconds:.1f} of {declared_seconds:.1f} s could be decoded"
             )
         return lines
-
-
-def _too_little_memory() -> MediaTooLarge:
-    return MediaTooLarge("the file needs more memory to decode than a decoder may use")

@@ -101,10 +101,11 @@ class MediaProbe:
     """What a file holds, learnt without decoding.
 
     Attributes:
-        duration_seconds: declared by the file, or else the time of its last packet. width: pixels of the
-        coded picture; 0 without video. height: pixels of the coded picture; 0 without video. digest:
-        SHA-256 in hexadecimal over the codec, rate and channels and the encoded bytes of the sound. Tags
-            are left out: renaming and retagging a file keep it. None without sound.
+        duration_seconds: declared by the file, or else the time at which its last packet ends.
+        width: pixels of the coded picture; 0 without video.
+        height: pixels of the coded picture; 0 without video.
+        digest: SHA-256 in hexadecimal over the codec, rate, channels and encoded bytes of the sound. Tags are
+            left out: renaming and retagging a file keep it. None without sound.
     """
 
     duration_seconds: float

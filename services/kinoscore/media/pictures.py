@@ -1,0 +1,110 @@
+"""Single pictures, as live streams send them, to arrays."""
+
+from collections.abc import Iterator
+from enum import StrEnum
+
+import av
+import numpy as np
+from av.codec.context import CodecContext
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+from kinoscore.errors import InvalidMedia, MediaTooLarge
+from kinoscore.media.container import check_pixels
+from kinoscore.media.frames import to_picture
+from kinoscore.media.types import FrameSpec, Limits
+
+__all__ = ["PictureFormat", "decode_picture"]
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+JPEG_SIGNATURE = b"\xff\xd8"
+# Start-of-frame markers: C0 to CF without DHT (C4), JPG (C8) and DAC (CC).
+JPEG_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+class PictureFormat(StrEnum):
+    """How a single picture is encoded."""
+
+    JPEG = "jpeg"
+    PNG = "png"
+    # Rows from top to bottom, 3 bytes a pixel, no padding.
+    RGB24 = "rgb24"
+
+
+def decode_picture(
+    picture_format: PictureFormat, data: bytes, width: int, height: int, spec: FrameSpec, limits: Limits
+) -> NDArray[np.uint8]:
+    """Decodes one picture and squashes it as video frames are: uint8 RGB [spec.height, spec.width, 3].
+
+    Args:
+        width: pixels; read for RGB24 only.
+        height: pixels; read for RGB24 only.
+
+    Raises:
+        InvalidMedia: the bytes are not a picture of this format.
+        MediaTooLarge: more bytes or pixels than the limits allow; told by the header, before decoding.
+    """
+    if len(data) > limits.max_bytes:
+        raise MediaTooLarge(f"the picture has {len(data)} bytes, the limit is {limits.max_bytes}")
+    if picture_format is PictureFormat.RGB24:
+        frame = _raw_frame(data, width, height, limits)
+    else:
+        frame = _compressed_frame(picture_format, data, limits)
+    return to_picture(frame, VideoReformatter(), spec.width, spec.height)
+
+
+def _raw_frame(data: bytes, width: int, height: int, limits: Limits) -> VideoFrame:
+    if width < 1 or height < 1:
+        raise InvalidMedia("an RGB24 picture needs its width and height")
+    check_pixels(width, height, limits)
+    if len(data) != width * height * 3:
+        raise InvalidMedia(
+            f"an RGB24 picture of {width} x {height} pixels has {width * height * 3} bytes, not {len(data)}"
+        )
+    pixels = np.frombuffer(data, np.uint8).reshape(height, width, 3)
+    return VideoFrame.from_ndarray(pixels, "rgb24")
+
+
+def _compressed_frame(picture_format: PictureFormat, data: bytes, limits: Limits) -> VideoFrame:
+    is_png = picture_format is PictureFormat.PNG
+    size = _png_size(data) if is_png else _jpeg_size(data)
+    if size is None:
+        raise InvalidMedia(f"the bytes are not a {picture_format.upper()} picture")
+    check_pixels(*size, limits)
+    codec = CodecContext.create("png", "r") if is_png else CodecContext.create("mjpeg", "r")
+    codec.thread_type = "NONE"
+    try:
+        frames = codec.decode(Packet(data)) + codec.decode(None)
+    except MemoryError as error:
+        raise MediaTooLarge("the picture needs more memory to decode than there is") from error
+    except av.FFmpegError as error:
+        raise InvalidMedia(f"the {picture_format.upper()} picture is damaged: {error.strerror}") from error
+    if not frames:
+        raise InvalidMedia(f"the {picture_format.upper()} picture is cut off or damaged")
+    return frames[0]
+
+
+def _png_size(data: bytes) -> tuple[int, int] | None:
+    if not data.startswith(PNG_SIGNATURE) or len(data) < 24:
+        return None
+    return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    if not data.startswith(JPEG_SIGNATURE):
+        return None
+    for marker, position in _jpeg_segments(data):
+        if marker in JPEG_FRAME_MARKERS:
+            height, width = data[position + 3 : position + 5], data[position + 5 : position + 7]
+            return int.from_bytes(width), int.from_bytes(height)
+    return None
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """The marker of each segment before the pixels, and where its length field stands."""
+    position = 2
+    while position + 9 <= len(data) and data[position] == 0xFF:
+        yield data[position + 1], position + 2
+        position += 2 + int.from_bytes(data[position + 2 : position + 4])
