@@ -1,0 +1,334 @@
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+
+from kinoscore.errors import (
+    DeadlineExceeded,
+    InvalidFilter,
+    InvalidMedia,
+    InvalidRequest,
+    KinoscoreError,
+    MediaTooLarge,
+)
+from kinoscore.recommend.backends import Backends
+from kinoscore.recommend.library import LibraryServicer
+from kinoscore.recommend.servicer import RecommenderServicer
+from kinoscore.runtime.server import Server
+from kinoscore.runtime.settings import ServerSettings
+from kinoscore.runtime.status import from_rpc_error
+from kinoscore.v1 import (
+    common_pb2,
+    fusion_pb2,
+    fusion_pb2_grpc,
+    music_pb2,
+    music_pb2_grpc,
+    ranking_pb2,
+    ranking_pb2_grpc,
+    recommend_pb2,
+    recommend_pb2_grpc,
+    video_pb2,
+    video_pb2_grpc,
+)
+
+SPACE = "s0123456789ab"
+DIGEST = "0123456789abcdef" * 4
+TIMINGS = common_pb2.Timings(
+    queue_seconds=1.0, decode_seconds=2.0, inference_seconds=4.0, search_seconds=8.0, total_seconds=100.0
+)
+
+
+class Video(video_pb2_grpc.VideoEncoderServiceServicer):
+    """Counts bytes; two windows. Refuses what announces more than a gigabyte, and what begins with `bad`."""
+
+    def __init__(self) -> None:
+        self.settings = video_pb2.EncodeClipSettings()
+        self.received = b""
+        self.reached = asyncio.Event()
+        self.left = asyncio.Event()
+
+    async def EncodeClip(self, request_iterator: AsyncIterator[Any], context: Any) -> Any:
+        self.received = b""
+        self.reached.set()
+        self.left.clear()
+        try:
+            async for request in request_iterator:
+                if request.WhichOneof("part") == "settings":
+                    self.settings = request.settings
+                    if request.settings.total_bytes > 1 << 30:
+                        raise MediaTooLarge("too large", metadata={"limit": "1"})
+                else:
+                    self.received += request.chunk.data
+        finally:
+            self.left.set()
+        if self.received.startswith(b"bad"):
+            raise InvalidMedia("these bytes are not media")
+        return video_pb2.EncodeClipResponse(
+            space=SPACE,
+            duration_seconds=24.0,
+            clip=common_pb2.Embedding(content=[1.0], emotion=common_pb2.Emotion(valence=0.5)),
+            windows=[common_pb2.Embedding(content=[2.0]), common_pb2.Embedding(content=[3.0])],
+            key_frames=[video_pb2.KeyFrame(timestamp_seconds=1.0)],
+            warnings=["cut off"],
+            timings=TIMINGS,
+        )
+
+
+class Music(music_pb2_grpc.MusicEncoderServiceServicer):
+    async def EncodeTrack(self, request_iterator: AsyncIterator[Any], context: Any) -> Any:
+        async for _ in request_iterator:
+            pass
+        return music_pb2.EncodeTrackResponse(
+            space=SPACE,
+            duration_seconds=30.0,
+            digest=DIGEST,
+            tempo=120.0,
+            track=common_pb2.Embedding(content=[1.0]),
+            passages=[common_pb2.Embedding(content=[2.0]), common_pb2.Embedding(content=[3.0])],
+            timings=TIMINGS,
+        )
+
+
+class Fusion(fusion_pb2_grpc.FusionServiceServicer):
+    async def Fuse(self, request: Any, context: Any) -> Any:
+        assert request.space == SPACE
+        for embedding in request.embeddings:
+            embedding.fused.append(embedding.content[0] * 10)
+        return fusion_pb2.FuseResponse(space=SPACE, embeddings=request.embeddings, timings=TIMINGS)
+
+
+class Ranking(ranking_pb2_grpc.RankingServiceServicer):
+    """Keeps the last search and the last track; the filter `wrong` does not parse."""
+
+    def __init__(self) -> None:
+        self.search = ranking_pb2.SearchTracksRequest()
+        self.stored = ranking_pb2.UpsertTrackRequest()
+
+    async def SearchTracks(self, request: Any, context: Any) -> Any:
+        self.search = request
+        return ranking_pb2.SearchTracksResponse(space=SPACE, hits=[ranking_pb2.Hit(rank=1)], timings=TIMINGS)
+
+    async def UpsertTrack(self, request: Any, context: Any) -> Any:
+        self.stored = request
+        return ranking_pb2.UpsertTrackResponse(
+            space=SPACE, track=request.metadata, created=True, timings=TIMINGS
+        )
+
+    async def ListTracks(self, request: Any, context: Any) -> Any:
+        if request.filter == "wrong":
+            raise InvalidFilter("expected a comparison", position=5)
+        return ranking_pb2.ListTracksResponse(space=SPACE)
+
+
+class House:
+    """The four services, and the front door on a server of its own."""
+
+    def __init__(self) -> None:
+        self.video, self.music, self.fusion, self.ranking = Video(), Music(), Fusion(), Ranking()
+        self.front_door: Any = None
+        self.library: Any = None
+
+    async def recommend(self, *parts: Any, timeout: float = 10.0) -> recommend_pb2.RecommendResponse:
+        return await self._call(self.front_door.Recommend, recommend_pb2.RecommendRequest, parts, timeout)
+
+    async def index(self, *parts: Any) -> recommend_pb2.IndexTrackResponse:
+        return await self._call(self.front_door.IndexTrack, recommend_pb2.IndexTrackRequest, parts, 10.0)
+
+    async def _call(self, method: Any, message: Any, parts: tuple[Any, ...], timeout: float) -> Any:
+        def wrap(part: Any) -> Any:
+            if isinstance(part, bytes):
+                return message(chunk=common_pb2.MediaChunk(data=part))
+            return message(settings=part)
+
+        try:
+            return await method((wrap(part) for part in parts), timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+
+
+@asynccontextmanager
+async def opened_house() -> AsyncIterator[House]:
+    house = House()
+    settings = ServerSettings(port=0, grace_seconds=0.0)
+    back = Server(settings)
+    for servicer in (house.video, house.music, house.fusion, house.ranking):
+        back.add(servicer)
+    address = await back.start()
+    backends = Backends(video=address, music=address, fusion=address, ranking=address)
+    front = Server(settings)
+    front.add(RecommenderServicer(backends, settings))
+    front.add(LibraryServicer(backends, settings))
+    async with grpc.aio.insecure_channel(await front.start()) as channel:
+        house.front_door = recommend_pb2_grpc.RecommenderServiceStub(channel)
+        house.library = ranking_pb2_grpc.RankingServiceStub(channel)
+        yield house
+    await front.stop()
+    await backends.close()
+    await back.stop()
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    async with opened_house() as house:
+        yield house
+
+
+def wishes(**fields: Any) -> recommend_pb2.RecommendSettings:
+    return recommend_pb2.RecommendSettings(**fields)
+
+
+async def test_a_clip_is_relayed_fused_and_ranked(house: House) -> None:
+    asked = wishes(
+        catalogue="c",
+        k=3,
+        filter="duration > 1",
+        max_per_artist=2,
+        total_bytes=6,
+        weights=common_pb2.Weights(emotion=2.0),
+    )
+    answer = await house.recommend(asked, b"abc", b"def")
+    assert house.video.received == b"abcdef"
+    assert house.video.settings == video_pb2.EncodeClipSettings(catalogue="c", total_bytes=6)
+    search = house.ranking.search
+    assert (search.catalogue, search.space, search.k, search.filter) == ("c", SPACE, 3, "duration > 1")
+    assert (search.max_per_artist, search.weights) == (2, common_pb2.Weights(emotion=2.0))
+    assert list(search.clip.fused) == [10.0]
+    assert [list(window.fused) for window in search.windows] == [[20.0], [30.0]]
+    assert answer.space == SPACE
+    assert answer.clip_duration_seconds == 24.0
+    assert answer.clip_emotion.valence == 0.5
+    assert [hit.rank for hit in answer.hits] == [1]
+    assert list(answer.warnings) == ["cut off"]
+
+
+async def test_k_that_was_not_set_stays_unset(house: House) -> None:
+    await house.recommend(wishes(), b"abc")
+    assert not house.ranking.search.HasField("k")
+
+
+async def test_the_stages_of_all_services_add_up_and_the_total_is_our_own(house: House) -> None:
+    timings = (await house.recommend(wishes(), b"abc")).timings
+    assert (timings.queue_seconds, timings.decode_seconds) == (3.0, 6.0)
+    assert (timings.inference_seconds, timings.search_seconds) == (12.0, 24.0)
+    assert 0.0 < timings.total_seconds < 10.0
+
+
+async def test_a_track_is_relayed_fused_and_stored_under_the_digest_of_its_sound(house: House) -> None:
+    metadata = common_pb2.TrackMetadata(title="A", digest="another", tempo=0.0)
+    answer = await house.index(recommend_pb2.IndexTrackSettings(catalogue="c", metadata=metadata), b"abc")
+    stored = house.ranking.stored
+    assert stored.metadata == common_pb2.TrackMetadata(
+        track_id=DIGEST[:32], title="A", digest=DIGEST, duration_seconds=30.0, tempo=120.0
+    )
+    assert (stored.catalogue, stored.space) == ("c", SPACE)
+    assert list(stored.track.fused) == [10.0]
+    assert [list(passage.fused) for passage in stored.passages] == [[20.0], [30.0]]
+    assert (answer.passage_count, answer.created) == (2, True)
+
+
+async def test_what_the_caller_knows_of_a_track_is_kept(house: House) -> None:
+    metadata = common_pb2.TrackMetadata(track_id="mine", tempo=90.0)
+    answer = await house.index(recommend_pb2.IndexTrackSettings(metadata=metadata), b"abc")
+    assert (answer.track.track_id, answer.track.tempo) == ("mine", 90.0)
+
+
+@pytest.mark.parametrize(
+    ("parts", "kind", "complaint"),
+    [
+        ((), InvalidRequest, "the stream is empty"),
+        ((b"abc",), InvalidRequest, "first message of the stream must be the settings"),
+        ((wishes(), wishes()), InvalidRequest, "settings came twice"),
+        ((wishes(catalogue="a/b"), b"abc"), InvalidRequest, "catalogue name"),
+        ((wishes(k=0), b"abc"), InvalidRequest, "k must be 1 to 1000, not 0"),
+        ((wishes(k=1001), b"abc"), InvalidRequest, "k must be 1 to 1000, not 1001"),
+        ((wishes(weights=common_pb2.Weights(fused=-1)), b"abc"), InvalidRequest, "fused weight"),
+        ((wishes(weights=common_pb2.Weights(emotion=math.nan)), b"abc"), InvalidRequest, "emotion weight"),
+        (
+            (wishes(weights=common_pb2.Weights(fused=0, content=0, emotion=0)), b"abc"),
+            InvalidRequest,
+            "at least one weight",
+        ),
+        ((wishes(filter="wrong"), b"abc"), InvalidFilter, "expected a comparison"),
+        ((wishes(), b"bad"), InvalidMedia, "not media"),
+        ((wishes(total_bytes=4 << 30), b"abc"), MediaTooLarge, "too large"),
+    ],
+)
+async def test_bad_input_is_refused_precisely_and_the_next_request_is_unharmed(
+    house: House, parts: tuple[Any, ...], kind: type[KinoscoreError], complaint: str
+) -> None:
+    with pytest.raises(kind, match=complaint) as refusal:
+        await house.recommend(*parts)
+    assert type(refusal.value) is kind
+    assert (await house.recommend(wishes(), b"abc")).space == SPACE
+
+
+async def test_a_wrong_filter_is_refused_while_the_clip_is_still_on_its_way(house: House) -> None:
+    async def endless() -> AsyncIterator[recommend_pb2.RecommendRequest]:
+        yield recommend_pb2.RecommendRequest(settings=wishes(filter="wrong"))
+        await asyncio.Event().wait()
+
+    with pytest.raises(grpc.aio.AioRpcError, match="expected a comparison"):
+        await house.front_door.Recommend(endless(), timeout=10)
+    async with asyncio.timeout(10):
+        await house.video.left.wait()
+
+
+async def test_a_client_that_leaves_in_mid_upload_stops_the_encoder(house: House) -> None:
+    sent = asyncio.Event()
+
+    async def endless() -> AsyncIterator[recommend_pb2.RecommendRequest]:
+        yield recommend_pb2.RecommendRequest(settings=wishes())
+        sent.set()
+        await asyncio.Event().wait()
+
+    call = house.front_door.Recommend(endless(), timeout=30)
+    async with asyncio.timeout(10):
+        await sent.wait()
+        await house.video.reached.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await house.video.left.wait()
+    assert (await house.recommend(wishes(), b"abc")).space == SPACE
+
+
+async def test_the_deadline_of_the_caller_holds_for_the_whole_chain(house: House) -> None:
+    async def endless() -> AsyncIterator[recommend_pb2.RecommendRequest]:
+        yield recommend_pb2.RecommendRequest(settings=wishes())
+        await asyncio.Event().wait()
+
+    call = house.front_door.Recommend(endless(), timeout=0.5)
+    with pytest.raises(grpc.aio.AioRpcError) as late:
+        await call
+    assert isinstance(from_rpc_error(late.value), DeadlineExceeded)
+    async with asyncio.timeout(10):
+        await house.video.left.wait()
+
+
+async def test_the_front_door_answers_for_the_library_too(house: House) -> None:
+    answer = await house.library.ListTracks(ranking_pb2.ListTracksRequest(), timeout=10)
+    assert answer.space == SPACE
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await house.library.ListTracks(ranking_pb2.ListTracksRequest(filter="wrong"), timeout=10)
+    error = from_rpc_error(refusal.value)
+    assert isinstance(error, InvalidFilter)
+    assert error.position == 5
+
+
+async def test_a_service_that_is_down_is_unavailable() -> None:
+    nowhere = "127.0.0.1:1"
+    settings = ServerSettings(port=0, grace_seconds=0.0)
+    backends = Backends(video=nowhere, music=nowhere, fusion=nowhere, ranking=nowhere)
+    front = Server(settings)
+    front.add(LibraryServicer(backends, settings))
+    async with grpc.aio.insecure_channel(await front.start()) as channel:
+        stub = ranking_pb2_grpc.RankingServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await stub.DescribeSpace(ranking_pb2.DescribeSpaceRequest(), timeout=10)
+    assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
+    await front.stop()
+    await backends.close()
