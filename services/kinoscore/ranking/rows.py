@@ -24,7 +24,7 @@ TEXT_COLUMNS = {
     "title": 1024,
     "artist": 1024,
     "licence": 256,
-    "tags": 16384,
+    "tags": 20480,
     "metadata": 49152,
     "emotion": 8192,
 }

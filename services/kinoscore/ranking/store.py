@@ -44,8 +44,8 @@ Limit = Callable[[], float]
 
 logger = logging.getLogger(__name__)
 
-# They log, with a traceback, what is raised here as one of our errors; and Milvus Lite's server (grpc._server; our
-# own servers are of grpc.aio) that it has no clock to ask.
+# They log, with a traceback, what is raised here as one of our errors; and Milvus Lite's server (it logs as
+# grpc._server; our own servers are of grpc.aio) that it has no clock to ask.
 for _name in ("pymilvus", "milvus_lite", "grpc._server"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
@@ -189,7 +189,11 @@ class MilvusStore:
         )
 
     async def _read(self, operation: Callable[[Limit], T], deadline: Deadline) -> T:
-        return await self._run(self._readers, operation, deadline)
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                return await self._run(self._readers, operation, deadline)
+        except TimeoutError:
+            raise Unavailable("the vector store did not answer in time; try again") from None
 
     async def _write(self, operation: Callable[[Limit], T], deadline: Deadline) -> T:
         return await self._run(self._writer, operation, deadline)
@@ -197,7 +201,10 @@ class MilvusStore:
     async def _run(
         self, threads: ThreadPoolExecutor, operation: Callable[[Limit], T], deadline: Deadline
     ) -> T:
-        """Runs `operation` in a thread; a caller that leaves takes back what has not begun."""
+        """Runs `operation` in a thread; a caller that leaves takes back what has not begun.
+
+        Each call of Milvus ends by the deadline, so a write needs no other limit: it is over when it returns.
+        """
 
         def attempt() -> T:
             try:
@@ -208,11 +215,7 @@ class MilvusStore:
             except (MilvusException, grpc.RpcError, OSError) as error:
                 raise to_our_error(error) from error
 
-        try:
-            async with asyncio.timeout(deadline.remaining()):
-                return await asyncio.get_running_loop().run_in_executor(threads, attempt)
-        except TimeoutError:
-            raise Unavailable("the vector store did not answer in time; try again") from None
+        return await asyncio.get_running_loop().run_in_executor(threads, attempt)
 
     # What follows runs in a thread.
 

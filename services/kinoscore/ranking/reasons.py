@@ -1,0 +1,80 @@
+"""Why a track fits, in short sentences for people. They explain a score; nothing is ranked by them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+CLOSE = 0.5
+"""A cosine from which two things are called close."""
+SAME_CURVE = 0.6
+"""A correlation from which two curves are said to rise and fall together."""
+CURVE_POINTS = 3
+"""Windows that make a curve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mood:
+    """Valence and arousal as signs around what is neutral: -1, 0 or 1 each."""
+
+    valence: int
+    arousal: int
+
+    @classmethod
+    def of(cls, valence: float, arousal: float, centre: tuple[float, float], neutral_band: float) -> "Mood":
+        """The mood of a valence and arousal, around `centre` (valence, arousal)."""
+        return cls(
+            _sign(valence - centre[0], neutral_band),
+            _sign(arousal - centre[1], neutral_band),
+        )
+
+    def words(self) -> str:
+        """For example `calm and pleasant`; `neutral` where neither stands out."""
+        return " and ".join(self._word_list()) or "neutral"
+
+    def common_words(self, other: "Mood") -> str:
+        """What two moods share, in words; empty when it is nothing."""
+        return " and ".join(word for word in self._word_list() if word in other._word_list())
+
+    def _word_list(self) -> list[str]:
+        arousal = {-1: "calm", 0: "", 1: "excited"}[self.arousal]
+        valence = {-1: "dark", 0: "", 1: "pleasant"}[self.valence]
+        return [word for word in (arousal, valence) if word]
+
+
+def explain(
+    clip: Mood,
+    passage: Mood,
+    content_score: float,
+    emotion_score: float,
+    clip_arousal: NDArray[np.float64],
+    passage_arousal: NDArray[np.float64],
+) -> list[str]:
+    """The reasons, most telling first; there is always at least one.
+
+    Args:
+        clip_arousal: float64 [n], of the clip's windows.
+        passage_arousal: float64 [n], of the passages that they lie on.
+    """
+    reasons = []
+    if shared := clip.common_words(passage):
+        reasons.append(f"both {shared}")
+    if _rise_and_fall_together(clip_arousal, passage_arousal):
+        reasons.append("the tension rises and falls together")
+    if emotion_score >= CLOSE:
+        reasons.append("close in emotion")
+    if content_score >= CLOSE:
+        reasons.append("close in content")
+    if clip.valence * passage.valence < 0:
+        reasons.append(f"in contrast: the clip is {clip.words()}, the music {passage.words()}")
+    return reasons or ["the nearest there is; nothing stands out"]
+
+
+def _sign(offset: float, neutral_band: float) -> int:
+    return 0 if abs(offset) <= neutral_band else int(np.sign(offset))
+
+
+def _rise_and_fall_together(left: NDArray[np.float64], right: NDArray[np.float64]) -> bool:
+    if len(left) < CURVE_POINTS or left.std() == 0.0 or right.std() == 0.0:
+        return False
+    return bool(np.corrcoef(left, right)[0, 1] >= SAME_CURVE)

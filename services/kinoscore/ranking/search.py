@@ -1,0 +1,258 @@
+"""From a clip to ranked tracks: recall in Milvus, then align, score, order and diversify.
+
+A clip of one window is recalled passage by passage until no track that was not seen could enter the
+answer: its ranking is exact, unless thousands of passages are as near as the polarity penalty is large. A
+longer clip is recalled by a few of its windows and by its whole, and the candidates are aligned as
+sequences.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kinoscore.inference.repository import Manifest
+from kinoscore.ranking.alignment import Alignment, align
+from kinoscore.ranking.diversity import limit_per_artist
+from kinoscore.ranking.filters import Filter
+from kinoscore.ranking.rows import PASSAGES, TRACKS, Passage
+from kinoscore.ranking.scoring import (
+    Blocks,
+    Weights,
+    cosines,
+    polarity,
+    polarity_penalty,
+    rounded,
+    similarity,
+    to_query,
+)
+from kinoscore.ranking.store import MOST_FOUND, Found, MilvusStore
+from kinoscore.runtime.deadline import Deadline
+
+RECALL_WINDOWS = 4
+"""Windows of a long clip that recall tracks."""
+ROWS_PER_TRACK = 4
+"""Rows recalled for each track that is wanted: passages of one track crowd together."""
+SPARE_ROWS = 24
+SPARE_TRACKS = 8
+"""Candidates beyond those wanted, for the exact scores to choose from."""
+LEAST_ALIGNED = 24
+"""Candidates that are aligned for a long clip, though fewer are wanted."""
+MOST_ROWS_FOR_EXACTNESS = 4096
+"""Where enough tracks are found, no more rows than this are recalled to be sure of their order."""
+WIDENING = 4
+"""How much more is recalled when it was too little."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is wanted of a search.
+
+    Attributes:
+        clip: the whole clip; its vector is float32 [448], like those of the windows.
+        windows: the clip's windows in order, at least one.
+        centre: the valence that counts as neutral in the catalogue.
+    """
+
+    catalogue: str
+    clip: Passage
+    windows: tuple[Passage, ...]
+    k: int
+    weights: Weights
+    condition: Filter | None
+    max_per_artist: int
+    centre: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A track in the answer: where the clip lies along it, and the cosines there.
+
+    Attributes:
+        passages: those that the clip lies on, in order; `windows` are the numbers of the windows that lie
+        there. shares: float64 [n], what each passage counts for; they sum to 1. cosines: fused, content,
+        emotion, each the mean over the passages.
+    """
+
+    track_id: str
+    artist: str
+    score: float
+    cosines: tuple[float, float, float]
+    passages: tuple[Passage, ...]
+    windows: NDArray[np.int64]
+    shares: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    track_id: str
+    artist: str
+    estimate: float
+    passages: tuple[int, ...]
+
+
+class TrackSearch:
+    """Ranks the tracks of a store; keeps nothing between searches."""
+
+    def __init__(self, store: MilvusStore, manifest: Manifest) -> None:
+        dimensions = manifest.dimensions
+        self._store = store
+        self._blocks = Blocks(dimensions.fused, dimensions.content, dimensions.emotion)
+        self._clip_centre = manifest.calibration.video.valence_mean
+        self._neutral_band = manifest.calibration.neutral_band
+        self._hop_seconds = manifest.music.passage_hop_seconds
+
+    async def rank(self, query: Query, deadline: Deadline) -> list[Ranked]:
+        """At most `k` tracks, the best first; equal scores in order of track id."""
+        recall = self._recall_short if len(query.windows) == 1 else self._recall_long
+        candidates = await recall(query, deadline)
+        wanted = {candidate.track_id: candidate.passages for candidate in candidates}
+        stored = await self._store.passages(query.catalogue, wanted, deadline)
+        ranked = [
+            self._score(query, candidate, stored[candidate.track_id])
+            for candidate in candidates
+            if candidate.track_id in stored
+        ]
+        ranked.sort(key=lambda one: (-one.score, one.track_id))
+        return limit_per_artist(ranked, lambda one: one.artist, query.max_per_artist, query.k)
+
+    async def _recall_short(self, query: Query, deadline: Deadline) -> list[_Candidate]:
+        """The best candidates, each with its best passage only."""
+        [window] = query.windows
+        limit = _first_limit(query.k)
+        while True:
+            [found] = await self._search(query, [window], PASSAGES, limit, deadline)
+            candidates = _ordered(self._best_passages(query, window, found))
+            kept = limit_per_artist(
+                candidates, lambda one: one.artist, query.max_per_artist, query.k + SPARE_TRACKS
+            )
+            if _exhausted(found, limit):
+                return kept
+            unseen = rounded(found[-1].similarity)
+            sure = len(kept) >= query.k and kept[query.k - 1].estimate > unseen
+            if sure or (len(kept) >= query.k and limit >= MOST_ROWS_FOR_EXACTNESS):
+                return kept
+            limit = min(limit * WIDENING, MOST_FOUND)
+
+    async def _recall_long(self, query: Query, deadline: Deadline) -> list[_Candidate]:
+        """The candidates nearest to some of the windows and to the whole, each with all of its passages."""
+        count = len(query.windows)
+        chosen = np.unique(np.linspace(0, count - 1, min(count, RECALL_WINDOWS)).round().astype(int))
+        windows = [query.windows[number] for number in chosen]
+        wanted = max(2 * query.k, LEAST_ALIGNED)
+        limit = _first_limit(query.k)
+        while True:
+            by_window = await self._search(query, windows, PASSAGES, limit, deadline)
+            by_whole = await self._search(query, [query.clip], TRACKS, limit, deadline)
+            lists = [*by_window, *by_whole]
+            candidates = limit_per_artist(
+                _ordered(_nearest_on_average(lists)), lambda one: one.artist, query.max_per_artist, wanted
+            )
+            if len(candidates) >= query.k or all(_exhausted(found, limit) for found in lists):
+                return candidates
+            limit = min(limit * WIDENING, MOST_FOUND)
+
+    async def _search(
+        self, query: Query, windows: Iterable[Passage], partition: str, limit: int, deadline: Deadline
+    ) -> list[list[Found]]:
+        vectors = np.stack([window.vector for window in windows])
+        return await self._store.search(
+            query.catalogue,
+            to_query(vectors, self._blocks, query.weights),
+            query.condition,
+            partition=partition,
+            limit=limit,
+            deadline=deadline,
+        )
+
+    def _best_passages(self, query: Query, window: Passage, found: list[Found]) -> Iterable[_Candidate]:
+        """For each track found its best passage; the earliest of equals."""
+        if not found:
+            return []
+        passage_valence = np.array([[hit.valence for hit in found]])
+        penalty = self._penalty(query, np.array([[window.emotion.valence]]), passage_valence)[0]
+        best: dict[str, _Candidate] = {}
+        order = sorted(range(len(found)), key=lambda number: found[number].passage)
+        for number in order:
+            hit = found[number]
+            estimate = rounded(hit.similarity - penalty[number])
+            held = best.get(hit.track_id)
+            if held is None or estimate > held.estimate:
+                best[hit.track_id] = _Candidate(hit.track_id, hit.artist, estimate, (hit.passage,))
+        return best.values()
+
+    def _score(self, query: Query, candidate: _Candidate, stored: dict[int, Passage]) -> Ranked:
+        passages = [stored[number] for number in sorted(stored)]
+        windows = np.stack([window.vector for window in query.windows])
+        cosine = cosines(windows, np.stack([passage.vector for passage in passages]), self._blocks)
+        agreement = similarity(cosine, query.weights) - self._penalty(
+            query,
+            np.array([[window.emotion.valence] for window in query.windows]),
+            np.array([[passage.emotion.valence for passage in passages]]),
+        )
+        place = align(agreement, self._steps(query.windows), _durations(query.windows))
+        return Ranked(
+            track_id=candidate.track_id,
+            artist=candidate.artist,
+            score=rounded(place.score),
+            cosines=_mean_cosines(cosine, place),
+            passages=tuple(passages[number] for number in place.passages),
+            windows=place.windows,
+            shares=place.weights,
+        )
+
+    def _penalty(
+        self, query: Query, clip_valence: NDArray[np.float64], passage_valence: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        clip = polarity(clip_valence, self._clip_centre, self._neutral_band)
+        passage = polarity(passage_valence, query.centre, self._neutral_band)
+        return polarity_penalty(clip, passage, query.weights)
+
+    def _steps(self, windows: tuple[Passage, ...]) -> NDArray[np.int64]:
+        """The windows' starts in passage hops."""
+        starts = np.array([window.start_seconds for window in windows])
+        steps: NDArray[np.int64] = np.rint((starts - starts[0]) / self._hop_seconds).astype(np.int64)
+        return steps
+
+
+def _first_limit(k: int) -> int:
+    return min(ROWS_PER_TRACK * k + SPARE_ROWS, MOST_FOUND)
+
+
+def _exhausted(found: list[Found], limit: int) -> bool:
+    """Whether more could not be found by asking for more."""
+    return len(found) < limit or limit >= MOST_FOUND
+
+
+def _ordered(candidates: Iterable[_Candidate]) -> list[_Candidate]:
+    return sorted(candidates, key=lambda one: (-one.estimate, one.track_id))
+
+
+def _nearest_on_average(lists: list[list[Found]]) -> Iterable[_Candidate]:
+    """Tracks by their best similarity in each list, on average; where a list lacks a track, the list's
+    worst.
+    """
+    seen: dict[str, Found] = {}
+    best: list[dict[str, float]] = []
+    for found in lists:
+        nearest: dict[str, float] = {}
+        for hit in found:
+            seen[hit.track_id] = hit
+            nearest.setdefault(hit.track_id, hit.similarity)
+        best.append(nearest)
+    floors = [found[-1].similarity if found else -1.0 for found in lists]
+    for track_id, hit in seen.items():
+        scores = [nearest.get(track_id, floor) for nearest, floor in zip(best, floors, strict=True)]
+        estimate = rounded(sum(scores) / len(scores))
+        yield _Candidate(track_id, hit.artist, estimate, tuple(range(hit.passage_count)))
+
+
+def _durations(windows: tuple[Passage, ...]) -> NDArray[np.float64]:
+    # A single window may last no time: a clip of one frame.
+    return np.array([max(window.duration_seconds, 1e-3) for window in windows])
+
+
+def _mean_cosines(cosine: NDArray[np.float64], place: Alignment) -> tuple[float, float, float]:
+    fused, content, emotion = cosine[:, place.windows, place.passages] @ place.weights
+    return rounded(fused), rounded(content), rounded(emotion)
