@@ -1,0 +1,171 @@
+"""The numbers of a model and the switches of the method, as frozen values that travel with every checkpoint."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from kinoscore.errors import InvalidRequest
+
+__all__ = ["EMOTION_LABELS", "Dimensions", "MusicNumbers", "NetworkConfig", "TrainingConfig", "VideoNumbers"]
+
+EMOTION_LABELS = ("joyful", "tense", "sad", "calm", "neutral")
+"""Quadrants Q1..Q4 of valence x arousal, and the neighbourhood of the origin."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoNumbers:
+    """How a clip is sampled. Frames are the whole picture squashed to width x height."""
+
+    frame_width: int = 128
+    frame_height: int = 80
+    frames_per_second: float = 2.0
+    window_frames: int = 24
+    key_frames: int = 6
+    key_frame_separation_seconds: float = 1.0
+
+    @property
+    def window_seconds(self) -> float:
+        """Length of a video window in seconds."""
+        return self.window_frames / self.frames_per_second
+
+
+@dataclass(frozen=True, slots=True)
+class MusicNumbers:
+    """How music is cut. Windows are consecutive; a passage is `passage_windows` of them."""
+
+    sample_rate: int = 22050
+    window_samples: int = 66150
+    passage_windows: int = 4
+    passage_hop_windows: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Dimensions:
+    """Widths of the three embeddings, each L2-normalised (our choice)."""
+
+    content: int = 128
+    emotion: int = 64
+    fused: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """What the network is. Every idea of the publication is one switch, so that an ablation is one flag.
+
+    Attributes:
+        frame_backbone: "small" (ours, made for one CPU core) or "torchvision:NAME".
+        window_backbone: the same choice, for log-mel windows.
+        shared_encoder: one content encoder for both modalities (else one each).
+        decoders: reconstruct each modality's summary from its content embedding.
+        emotion_path: the fused space sees the emotion embedding (else zeros in its place).
+        key_frames: the emotion of a clip pools its emotion key frames (else all frames).
+        channel_attention: squeeze-and-excitation over the channels of the music features.
+        fusion: "mlp", or "sum" of two linear projections.
+        themes, attributes: how many theme classes and numeric content labels the training data has; 0 without.
+    """
+
+    video: VideoNumbers = field(default_factory=VideoNumbers)
+    music: MusicNumbers = field(default_factory=MusicNumbers)
+    dimensions: Dimensions = field(default_factory=Dimensions)
+    frame_backbone: str = "small"
+    window_backbone: str = "small"
+    shared_encoder: bool = True
+    decoders: bool = True
+    emotion_path: bool = True
+    key_frames: bool = True
+    channel_attention: bool = True
+    fusion: str = "mlp"
+    themes: int = 0
+    attributes: int = 0
+
+    def __post_init__(self) -> None:
+        if self.fusion not in ("mlp", "sum"):
+            raise InvalidRequest(f"fusion is 'mlp' or 'sum', not {self.fusion!r}", field="fusion")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for a checkpoint or a JSON file."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "NetworkConfig":
+        """The inverse of `as_dict`.
+
+        Raises:
+            InvalidRequest: an unknown key.
+        """
+        _refuse_unknown_keys(cls, values)
+        return cls(
+            **{
+                **values,
+                "video": VideoNumbers(**values.get("video", {})),
+                "music": MusicNumbers(**values.get("music", {})),
+                "dimensions": Dimensions(**values.get("dimensions", {})),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """How the network is trained. Loss weights are our choice; 0 switches a loss off.
+
+    Attributes:
+        epochs: passes over the training pairs; the learning rate follows a cosine over them.
+        minutes: wall-clock budget; the cosine then ends with the budget where that comes first, so such a run
+            depends on the speed of the machine. 0 means none.
+        patience: epochs without a better validation score before the run ends.
+        polarity_factor: lambda of the metric losses; 0 gives the plain losses.
+        neutral_band: valence within this distance of the training mean has polarity 0.
+        temperature: of InfoNCE and of the contrastive distinguish loss.
+        average_decay: of the exponential moving average of the weights, which is what is evaluated and exported.
+    """
+
+    epochs: int = 40
+    minutes: float = 0.0
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.02
+    warm_up_share: float = 0.05
+    gradient_clip: float = 1.0
+    average_decay: float = 0.995
+    patience: int = 12
+    threads: int = 2
+    seed: int = 1
+    augmentation: float = 1.0
+    polarity_factor: float = 1.0
+    neutral_band: float = 0.1
+    margin: float = 0.2
+    temperature: float = 0.07
+    contrastive_weight: float = 1.0
+    content_weight: float = 0.5
+    margin_weight: float = 0.5
+    reconstruction_weight: float = 0.1
+    distinguish_weight: float = 0.2
+    emotion_weight: float = 1.0
+    frame_emotion_weight: float = 0.2
+    theme_weight: float = 0.3
+    attribute_weight: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 2:
+            raise InvalidRequest("batch_size must be at least 2: a pair needs a negative", field="batch_size")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for a checkpoint or a JSON file."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TrainingConfig":
+        """The inverse of `as_dict`.
+
+        Raises:
+            InvalidRequest: an unknown key.
+        """
+        _refuse_unknown_keys(cls, values)
+        return cls(**values)
+
+
+def _refuse_unknown_keys(cls: type, values: Mapping[str, Any]) -> None:
+    known = {entry.name for entry in fields(cls)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise InvalidRequest(f"{cls.__name__} has no key {unknown[0]!r}", field=unknown[0])

@@ -1,0 +1,55 @@
+"""Arrays to batches of tensors."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dualpath.data.cache import PairArrays
+from dualpath.data.index import PairIndex, emotion_labels
+from dualpath.networks.music_spectra import Spectra
+
+__all__ = ["Batch", "gather"]
+
+
+class Batch(NamedTuple):
+    """n pairs, row i of the video with row i of the music.
+
+    Attributes:
+        pictures: uint8 [n, 24, 3, 40, 64]; frame_mask [n, 24].
+        spectra: of [n, 4] windows; valid [n, 4].
+        valence_arousal: [n, 2]; labels, themes: int64 [n].
+        video_attributes, music_attributes: [n, a].
+    """
+
+    pictures: Tensor
+    frame_mask: Tensor
+    spectra: Spectra
+    valid: Tensor
+    valence_arousal: Tensor
+    labels: Tensor
+    themes: Tensor
+    video_attributes: Tensor
+    music_attributes: Tensor
+
+
+def gather(arrays: PairArrays, index: PairIndex, rows: NDArray[np.int64]) -> Batch:
+    """The batch of these rows."""
+
+    def floats(values: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(np.asarray(values[rows], dtype=np.float32))
+
+    steps = np.arange(arrays.pictures.shape[1])
+    return Batch(
+        pictures=torch.from_numpy(np.asarray(arrays.pictures[rows])),
+        frame_mask=torch.from_numpy((steps[None, :] < arrays.frame_count[rows][:, None]).astype(np.float32)),
+        spectra=Spectra(floats(arrays.mel), floats(arrays.pitch), floats(arrays.loudness)),
+        valid=floats(arrays.valid),
+        valence_arousal=floats(index.valence_arousal),
+        labels=torch.from_numpy(emotion_labels(index.valence_arousal[rows])),
+        themes=torch.from_numpy(index.themes[rows]),
+        video_attributes=floats(index.video_attributes),
+        music_attributes=floats(index.music_attributes),
+    )

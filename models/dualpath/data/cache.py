@@ -1,0 +1,184 @@
+"""Files to arrays, once: a memory-mapped cache of prepared pictures and music spectra.
+
+The fixed front end of the music runs here, in float32 as in the exported graph; training then reads spectra, not
+waveforms. A pair is marked as done after its arrays are written, so an interrupted build resumes.
+"""
+
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dualpath.config import MusicNumbers, NetworkConfig, VideoNumbers
+from dualpath.data.index import PairIndex
+from dualpath.networks.music_spectra import MusicSpectra
+from dualpath.networks.picture_cues import PicturePreparation
+from kinoscore.media.decoding import read_audio, read_frames
+from kinoscore.media.types import FrameSpec
+
+__all__ = ["PairArrays", "cut_passage", "open_cache", "prepare_clip", "prepare_passage"]
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairArrays:
+    """Memory-mapped arrays of n pairs.
+
+    Attributes:
+        pictures: uint8 [n, 24, 3, 40, 64], prepared frames in 0..255.
+        frame_count: int32 [n], how many of them are real.
+        mel: float16 [n, 4, 126, 64]. pitch: float16 [n, 4, 30, 60]. loudness: float32 [n, 4]. See Spectra.
+        valid: float32 [n, 4], the share of each window that is sound.
+        done: uint8 [n].
+    """
+
+    pictures: NDArray[np.uint8]
+    frame_count: NDArray[np.int32]
+    mel: NDArray[np.float16]
+    pitch: NDArray[np.float16]
+    loudness: NDArray[np.float32]
+    valid: NDArray[np.float32]
+    done: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.done)
+
+
+def open_cache(
+    folder: Path,
+    index: PairIndex,
+    config: NetworkConfig,
+    *,
+    workers: int = 1,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> PairArrays:
+    """The arrays of all pairs of an index, decoding what is missing.
+
+    Args:
+        folder: of this split's cache; made where missing, started anew when it was made for other pairs or numbers.
+        workers: processes that decode.
+        progress: called with (pairs done, pairs in all).
+
+    Raises:
+        InvalidMedia: a file of the world cannot be decoded.
+    """
+    arrays = _open_arrays(folder, index, config)
+    missing = np.flatnonzero(arrays.done == 0)
+    total = len(arrays)
+    progress(total - len(missing), total)
+    jobs = [
+        (int(row), str(index.videos[row]), str(index.tracks[row]), float(index.offsets[row]), config)
+        for row in missing
+    ]
+    if workers <= 1 or len(jobs) < 8:
+        results = map(_decode_pair, jobs)
+        for number, (row, decoded) in enumerate(results):
+            _store(arrays, row, decoded)
+            progress(total - len(missing) + number + 1, total)
+        return arrays
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        for number, (row, decoded) in enumerate(pool.imap_unordered(_decode_pair, jobs, chunksize=4)):
+            _store(arrays, row, decoded)
+            progress(total - len(missing) + number + 1, total)
+    return arrays
+
+
+def prepare_clip(frames: NDArray[np.uint8], video: VideoNumbers) -> tuple[NDArray[np.uint8], int]:
+    """uint8 [m, 80, 128, 3] -> (uint8 [24, 3, 40, 64], real frames); cut or padded with zeros."""
+    count = min(len(frames), video.window_frames)
+    pictures = PicturePreparation()(torch.from_numpy(frames[:count]))
+    height, width = pictures.shape[2:]
+    prepared = np.zeros((video.window_frames, 3, height, width), np.uint8)
+    prepared[:count] = torch.round(pictures * 255.0).to(torch.uint8).numpy()
+    return prepared, count
+
+
+def cut_passage(
+    samples: NDArray[np.float32], music: MusicNumbers
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """float32 [m] -> (windows [4, window_samples], valid [4]); cut or padded with zeros."""
+    length = music.passage_windows * music.window_samples
+    padded = np.zeros(length, np.float32)
+    padded[: min(length, len(samples))] = samples[:length]
+    starts = np.arange(music.passage_windows) * music.window_samples
+    valid = np.clip((len(samples) - starts) / music.window_samples, 0.0, 1.0).astype(np.float32)
+    return padded.reshape(music.passage_windows, music.window_samples), valid
+
+
+def prepare_passage(samples: NDArray[np.float32], music: MusicNumbers) -> dict[str, NDArray[Any]]:
+    """float32 [m] -> the music arrays of one pair."""
+    windows, valid = cut_passage(samples, music)
+    with torch.no_grad():
+        spectra = MusicSpectra(music)(torch.from_numpy(windows), torch.from_numpy(valid))
+    return {
+        "mel": spectra.mel.numpy().astype(np.float16),
+        "pitch": spectra.pitch.numpy().astype(np.float16),
+        "loudness": spectra.loudness.numpy(),
+        "valid": valid,
+    }
+
+
+def _decode_pair(job: tuple[int, str, str, float, NetworkConfig]) -> tuple[int, dict[str, Any]]:
+    row, video_path, track_path, offset, config = job
+    torch.set_num_threads(1)
+    video, music = config.video, config.music
+    _, frames = read_frames(
+        video_path, FrameSpec(video.frame_width, video.frame_height, video.frames_per_second)
+    )
+    pictures, count = prepare_clip(frames, video)
+    samples = read_audio(track_path, music.sample_rate)[round(offset * music.sample_rate) :]
+    return row, {"pictures": pictures, "frame_count": count, **prepare_passage(samples, music)}
+
+
+def _store(arrays: PairArrays, row: int, decoded: dict[str, Any]) -> None:
+    for name, values in decoded.items():
+        getattr(arrays, name)[row] = values
+    arrays.done[row] = 1
+
+
+def _open_arrays(folder: Path, index: PairIndex, config: NetworkConfig) -> PairArrays:
+    key = _key(index, config)
+    marker = folder / "cache.json"
+    fresh = not marker.is_file() or json.loads(marker.read_text(encoding="utf-8")).get("key") != key
+    folder.mkdir(parents=True, exist_ok=True)
+    count, video, music = len(index), config.video, config.music
+    height, width = video.frame_height // 2, video.frame_width // 2
+    bare = prepare_passage(np.zeros(0, np.float32), music)
+    shapes: dict[str, tuple[tuple[int, ...], Any]] = {
+        "pictures": ((count, video.window_frames, 3, height, width), np.uint8),
+        "frame_count": ((count,), np.int32),
+        **{name: ((count, *values.shape), values.dtype) for name, values in bare.items()},
+        "done": ((count,), np.uint8),
+    }
+    arrays = {
+        name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+        if fresh
+        else np.lib.format.open_memmap(folder / f"{name}.npy", mode="r+")
+        for name, (shape, dtype) in shapes.items()
+    }
+    if fresh:
+        marker.write_text(json.dumps({"key": key}), encoding="utf-8")
+    return PairArrays(**arrays)
+
+
+def _key(index: PairIndex, config: NetworkConfig) -> str:
+    facts = {
+        "format": _FORMAT,
+        "video": asdict(config.video),
+        "music": asdict(config.music),
+        "pairs": [
+            [identifier, video.name, track.name, video.stat().st_size, track.stat().st_size, float(offset)]
+            for identifier, video, track, offset in zip(
+                index.identifiers, index.videos, index.tracks, index.offsets, strict=True
+            )
+        ],
+    }
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

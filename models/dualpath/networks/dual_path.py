@@ -1,0 +1,101 @@
+"""The dual-path network: two modalities, a content path and an emotion path each, one fused space."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dualpath.config import NetworkConfig
+from dualpath.networks.music import PassageEncoder, WindowEncoder
+from dualpath.networks.music_spectra import Spectra
+from dualpath.networks.paths import ContentEncoder, ContentLabels, Decoder, Emotion, Fusion
+from dualpath.networks.video import ClipEncoder, FrameEncoder, select_key_frames
+
+__all__ = ["DualPathNetwork", "Side"]
+
+
+class Side(NamedTuple):
+    """What the network says about a batch of one modality.
+
+    Attributes:
+        content, emotion, fused: unit embeddings [n, 128], Emotion, [n, 256].
+        summary: [n, 256], what the content was encoded from.
+        reconstruction: [n, 256] from the content, or None without decoders.
+        labels: what the content says of theme and attributes ([n, themes], [n, attributes]), or None without labels.
+        parts: emotion of the single frames or windows, flattened to [n * parts, ...].
+        parts_mask: [n * parts], 1 where a part is real.
+    """
+
+    content: Tensor
+    emotion: Emotion
+    fused: Tensor
+    summary: Tensor
+    reconstruction: Tensor | None
+    labels: tuple[Tensor, Tensor] | None
+    parts: Emotion
+    parts_mask: Tensor
+
+
+class DualPathNetwork(nn.Module):
+    """Both modalities. `weights` are those of the frame backbone, see `open_backbone`."""
+
+    def __init__(self, config: NetworkConfig, weights: str = "") -> None:
+        super().__init__()
+        self.config = config
+        self.frame_encoder = FrameEncoder(config, weights)
+        self.clip_encoder = ClipEncoder(config)
+        self.window_encoder = WindowEncoder(config)
+        self.passage_encoder = PassageEncoder(config)
+        self.video_content = ContentEncoder(config.dimensions)
+        self.music_content = (
+            self.video_content if config.shared_encoder else ContentEncoder(config.dimensions)
+        )
+        self.video_decoder = Decoder(config.dimensions) if config.decoders else None
+        self.music_decoder = Decoder(config.dimensions) if config.decoders else None
+        self.labels: ContentLabels | None = None
+        if config.themes or config.attributes:
+            self.labels = ContentLabels(config.dimensions, config.themes, config.attributes)
+        self.fusion = Fusion(config.dimensions, config.fusion, config.emotion_path)
+
+    def encode_clips(self, pictures: Tensor, frame_mask: Tensor) -> Side:
+        """Prepared pictures [n, 24, 3, 40, 64] in 0..1, mask [n, 24] -> Side."""
+        count, steps = frame_mask.shape
+        frames = self.frame_encoder(pictures.flatten(0, 1))
+        video = self.config.video
+        key_frames = select_key_frames(
+            frames.salience.detach().reshape(count, steps),
+            frame_mask,
+            video.key_frames,
+            video.key_frame_separation_seconds * video.frames_per_second,
+        )
+        clip = self.clip_encoder(frames.features.reshape(count, steps, -1), frame_mask, key_frames)
+        content = self.video_content(clip.summary)
+        return Side(
+            content=content,
+            emotion=clip.emotion,
+            fused=self.fusion(content, clip.emotion.embedding),
+            summary=clip.summary,
+            reconstruction=self.video_decoder(content) if self.video_decoder is not None else None,
+            labels=self.labels(content) if self.labels is not None else None,
+            parts=frames.emotion,
+            parts_mask=frame_mask.flatten(),
+        )
+
+    def encode_passages(self, spectra: Spectra, valid: Tensor) -> Side:
+        """Spectra of [n, 4] windows (each field with these two leading axes), valid [n, 4] -> Side."""
+        count, windows = valid.shape
+        flat = Spectra(*(field.flatten(0, 1) for field in spectra))
+        encoded = self.window_encoder(flat, valid.flatten())
+        window_mask = (valid > 0).to(torch.float32)
+        passage = self.passage_encoder(encoded.features.reshape(count, windows, -1), window_mask)
+        content = self.music_content(passage.summary)
+        return Side(
+            content=content,
+            emotion=passage.emotion,
+            fused=self.fusion(content, passage.emotion.embedding),
+            summary=passage.summary,
+            reconstruction=self.music_decoder(content) if self.music_decoder is not None else None,
+            labels=self.labels(content) if self.labels is not None else None,
+            parts=encoded.emotion,
+            parts_mask=window_mask.flatten(),
+        )

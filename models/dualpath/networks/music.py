@@ -1,0 +1,156 @@
+"""Music: the encoder of one window, and the head of a passage."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dualpath.config import NetworkConfig
+from dualpath.networks.backbones import open_backbone
+from dualpath.networks.music_cues import KeyCues, MusicCues, masked_mean
+from dualpath.networks.music_spectra import BINS, MEL_BANDS, Spectra, frame_mask
+from dualpath.networks.paths import ChannelAttention, Emotion, EmotionHead, SequenceAdapter
+
+__all__ = ["PassageEncoder", "PassageSummary", "WindowEncoder", "WindowResult"]
+
+_MEL_STRIDES = ((2, 2), (2, 2), (1, 2))
+_BIN_EMBEDDING = 48
+_TONAL_EMBEDDING = 32
+_TONAL_WIDTH = 24
+_BIN_FEATURES = _BIN_EMBEDDING + _TONAL_EMBEDDING + MusicCues.BIN_CUES + 1
+_CHROMA = 12
+_WINDOW_FEATURES = MusicCues.WINDOW_CUES + _CHROMA + 1
+_LOUDNESS_MEAN = -20.0
+_LOUDNESS_SCALE = 0.1
+
+
+class WindowResult(NamedTuple):
+    """features [n, G], emotion of single windows, onset_strength [n, 126]."""
+
+    features: Tensor
+    emotion: Emotion
+    onset_strength: Tensor
+
+
+class WindowEncoder(nn.Module):
+    """(spectra, valid [n]) -> WindowResult.
+
+    A row of features is [six bins x (mel 48 | tonal 32 | cues 6 | is sound 1) | window cues | chroma 12 | loudness].
+    """
+
+    feature_dimension = BINS * _BIN_FEATURES + _WINDOW_FEATURES
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        seconds = config.music.window_samples / config.music.sample_rate
+        self.cues = MusicCues(seconds)
+        self.key = KeyCues()
+        self.normalise_bins = nn.BatchNorm1d(MusicCues.BIN_CUES)
+        self.normalise_window = nn.BatchNorm1d(MusicCues.WINDOW_CUES)
+        self.backbone = open_backbone(config.window_backbone, 1, _MEL_STRIDES)
+        self.project = nn.Sequential(nn.Linear(self.backbone.dimension, _BIN_EMBEDDING), nn.ReLU())
+        # Convolutions over semitones see a figure alike in every key; the pooling over pitch then forgets the key.
+        self.tonal = nn.Sequential(
+            nn.Conv2d(1, 12, (3, 5), stride=(1, 2), padding=(1, 2), bias=False),
+            nn.BatchNorm2d(12),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(12, _TONAL_WIDTH, 3, stride=(1, 2), padding=1, bias=False),
+            nn.BatchNorm2d(_TONAL_WIDTH),
+            nn.ReLU(inplace=True),
+        ).to(memory_format=torch.channels_last)
+        self.project_tonal = nn.Sequential(nn.Linear(2 * _TONAL_WIDTH, _TONAL_EMBEDDING), nn.ReLU())
+        pooled = _BIN_EMBEDDING + _TONAL_EMBEDDING + MusicCues.BIN_CUES
+        self.emotion = EmotionHead(pooled + MusicCues.WINDOW_CUES + KeyCues.CUES + 1, config.dimensions)
+
+    def forward(self, spectra: Spectra, valid: Tensor) -> WindowResult:
+        with torch.no_grad():
+            cues = self.cues(spectra.mel, spectra.pitch, valid)
+            key = self.key(cues.chroma)
+        sounding = frame_mask(valid, BINS)
+        bin_cues = self.normalise_bins(cues.bins.transpose(1, 2)).transpose(1, 2).clamp(-4.0, 4.0)
+        window_cues = self.normalise_window(cues.window).clamp(-4.0, 4.0)
+        loudness = ((spectra.loudness - _LOUDNESS_MEAN) * _LOUDNESS_SCALE).unsqueeze(1)
+        bins = torch.cat(
+            [self._mel_bins(spectra.mel, valid), self._tonal_bins(spectra.pitch, valid), bin_cues], dim=2
+        )
+        bins = bins * sounding.unsqueeze(2)
+        emotion = self.emotion(torch.cat([masked_mean(bins, sounding), window_cues, key, loudness], dim=1))
+        features = torch.cat(
+            [
+                torch.cat([bins, sounding.unsqueeze(2)], dim=2).flatten(1),
+                window_cues,
+                cues.chroma,
+                loudness,
+            ],
+            dim=1,
+        )
+        return WindowResult(features, emotion, cues.onset_strength)
+
+    def _mel_bins(self, mel: Tensor, valid: Tensor) -> Tensor:
+        mask = frame_mask(valid, mel.shape[1]).unsqueeze(2)
+        # Each window's own mean a band is its equaliser and its room; what is left is what is played.
+        picture = (mel - masked_mean(mel, mask.squeeze(2)).mean(dim=1).view(-1, 1, 1)) * mask
+        maps = self.backbone(picture.unsqueeze(1)).mean(dim=3)
+        return self.project(_pool_to_bins(maps).transpose(1, 2))
+
+    def _tonal_bins(self, pitch: Tensor, valid: Tensor) -> Tensor:
+        picture = torch.log(1.0 + 20.0 * pitch) * frame_mask(valid, pitch.shape[1]).unsqueeze(2)
+        maps = self.tonal(picture.unsqueeze(1).contiguous(memory_format=torch.channels_last))
+        pooled = torch.cat([maps.mean(dim=3), maps.amax(dim=3)], dim=1)
+        return self.project_tonal(_pool_to_bins(pooled).transpose(1, 2))
+
+
+class PassageSummary(NamedTuple):
+    """summary [n, 256] for the content encoder, emotion of the passage."""
+
+    summary: Tensor
+    emotion: Emotion
+
+
+class PassageEncoder(nn.Module):
+    """(features [n, 4, G], window_mask [n, 4]) -> PassageSummary.
+
+    The level of each bin is taken relative to the passage's mean, so that gain moves only the loudness feature.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.key = KeyCues()
+        self.key_scale = nn.BatchNorm1d(KeyCues.CUES)
+        steps = config.music.passage_windows * BINS
+        extra = MusicCues.WINDOW_CUES + KeyCues.CUES + 1
+        channels = _BIN_FEATURES - 1 + 1
+        self.adapter = SequenceAdapter(channels, steps, extra)
+        pooled = channels + 128 + extra
+        self.attention = ChannelAttention(pooled) if config.channel_attention else nn.Identity()
+        self.emotion = EmotionHead(pooled, config.dimensions)
+
+    def forward(self, features: Tensor, window_mask: Tensor) -> PassageSummary:
+        features = features * window_mask.unsqueeze(2)
+        split = BINS * _BIN_FEATURES
+        bins = features[:, :, :split].reshape(features.shape[0], -1, _BIN_FEATURES)
+        mask, steps = bins[:, :, -1], bins[:, :, :-1]
+        window_cues = features[:, :, split : split + MusicCues.WINDOW_CUES]
+        chroma = features[:, :, split + MusicCues.WINDOW_CUES : -1]
+        loudness = features[:, :, -1:]
+        mean_loudness = masked_mean(loudness, window_mask)
+        swell = (loudness - mean_loudness.unsqueeze(1)) * window_mask.unsqueeze(2)
+        swell = swell.repeat_interleave(BINS, dim=1)
+        key = self.key_scale(self.key(masked_mean(chroma, window_mask)))
+        extra = torch.cat([masked_mean(window_cues, window_mask), key, mean_loudness], dim=1)
+        steps = torch.cat([steps, swell], dim=2)
+        summary, hidden = self.adapter(steps, mask, extra)
+        pooled = torch.cat([masked_mean(torch.cat([steps, hidden], dim=2), mask), extra], dim=1)
+        return PassageSummary(summary, self.emotion(self.attention(pooled)))
+
+
+def _pool_to_bins(maps: Tensor) -> Tensor:
+    """[n, c, t'] -> [n, c, 6]: each bin averages the steps that it covers, in proportion."""
+    steps = int(maps.shape[2])  # a plain number, also while tracing
+    edges = np.linspace(0.0, steps, BINS + 1)
+    position = np.arange(steps)[:, None]
+    overlap = np.minimum(position + 1, edges[None, 1:]) - np.maximum(position, edges[None, :-1])
+    weights = np.clip(overlap, 0.0, None)
+    weights /= weights.sum(axis=0, keepdims=True)
+    return maps @ torch.from_numpy(weights.astype(np.float32)).to(maps.device)
