@@ -1,6 +1,5 @@
 """`kinoscore serve`: one service, wired to the others by settings."""
 
-from collections.abc import Callable
 from typing import Any
 
 import click
@@ -12,7 +11,7 @@ from kinoscore.runtime.settings import (
     MusicSettings,
     RankingSettings,
     RecommendSettings,
-    Settings,
+    ServerSettings,
     VideoSettings,
 )
 
@@ -28,27 +27,20 @@ def command() -> None:
     """
 
 
-def _add(name: str, model: type[Settings], help_line: str) -> None:
+def _add(name: str, model: type[ServerSettings], help_line: str) -> None:
     @command.command(name=name, help=help_line)
     @settings_options(model)
     def serve(**options: Any) -> None:
-        run(_serve(name, model.load, given(options)))
+        run(_serve(name, model, given(options)))
 
 
-async def _serve(name: str, load: Callable[..., Any], options: dict[str, Any]) -> None:
+async def _serve(name: str, model: type[ServerSettings], options: dict[str, Any]) -> None:
     from kinoscore.runtime.telemetry import configure_logging
-    from kinoscore.stack import Services
+    from kinoscore.stack import serve_one
 
-    settings = load(**options)
+    settings = model.load(**options)
     configure_logging(settings.log_level)
-    services = Services(settings)
-    try:
-        await services.add(name)
-        address = await services.server.start()
-        message(f"kinoscore {name} answers at {address}")
-        await services.server.run_until_signal()
-    finally:
-        await services.close()
+    await serve_one(name, settings, lambda address: message(f"kinoscore {name} answers at {address}"))
 
 
 _add("video", VideoSettings, "Encode video.")

@@ -26,14 +26,16 @@ def command(data: Path, **options: Any) -> None:
     async def work() -> None:
         from kinoscore.data_folder import DataFolder
         from kinoscore.runtime.telemetry import configure_logging
-        from kinoscore.stack import Stack
 
         settings = StackSettings.load(**given(options))
         configure_logging(settings.log_level)
         folder = DataFolder(data, purpose="up")
+
+        from kinoscore.stack import Stack, local_address
+
         stack = Stack(folder, settings)
         address = await stack.start()
-        folder.announce(stack.local_address)
+        folder.announce(local_address(address))
         message(f"kinoscore answers at {address}; its data folder is {data}")
         await stack.serve_until_signal()
 

@@ -1,0 +1,232 @@
+"""The five services, wired: `Stack` runs all of them on one server, the functions run one alone.
+
+What a service is made of (decoders, models, the store, connections) is opened into an AsyncExitStack, which
+closes it in reverse order.
+"""
+
+import ipaddress
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kinoscore.cache import open_cache
+from kinoscore.data_folder import DataFolder
+from kinoscore.fusion.servicer import FusionServicer
+from kinoscore.inference import InferenceEngine, Manifest, ModelRepository, default_repository, open_engine
+from kinoscore.media.pool import DecodePool
+from kinoscore.media.types import Limits
+from kinoscore.music.servicer import MusicEncoderServicer
+from kinoscore.ranking.servicer import RankingServicer
+from kinoscore.ranking.store import MilvusStore
+from kinoscore.recommend.backends import Backends
+from kinoscore.recommend.library import LibraryServicer
+from kinoscore.recommend.servicer import RecommenderServicer
+from kinoscore.runtime.server import Server
+from kinoscore.runtime.settings import (
+    FusionSettings,
+    MediaSettings,
+    ModelSettings,
+    MusicSettings,
+    RankingSettings,
+    RecommendSettings,
+    StackSettings,
+    VideoSettings,
+)
+from kinoscore.video.servicer import VideoEncoderServicer
+
+__all__ = ["Stack", "load_repository", "local_address", "serve_one", "vector_store"]
+
+
+class Stack:
+    """All services on one server in this process; the front door reaches the others over loopback.
+
+    Args:
+        folder: the data folder, owned by this process; the stack releases it when it closes.
+        settings: as for `kinoscore up`.
+    """
+
+    def __init__(self, folder: DataFolder, settings: StackSettings) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._opened = AsyncExitStack()
+        self._opened.callback(folder.release)
+        self._server = Server(settings)
+        self.decoders: DecodePool
+
+    async def start(self) -> str:
+        """Opens everything and serves; returns the address.
+
+        Raises:
+            KinoscoreError: a part cannot be opened, or the port is taken; nothing stays open then.
+        """
+        try:
+            return await self._start()
+        except BaseException:
+            await self._opened.aclose()
+            raise
+
+    async def _start(self) -> str:
+        settings, opened = self._settings, self._opened
+        address = self._server.bind()
+        own = local_address(address)
+        longest = max(settings.max_clip_seconds, settings.max_track_seconds)
+        self.decoders = await _open_decoders(settings, longest, opened)
+        models = _open_models(settings, opened)
+        manifest = models.manifest
+        backends = Backends(video=own, music=own, fusion=own, ranking=own)
+        opened.push_async_callback(backends.close)
+        for servicer in (
+            VideoEncoderServicer(self.decoders, models.engine, manifest, settings),
+            MusicEncoderServicer(self.decoders, models.engine, manifest, settings),
+            FusionServicer(models.engine, manifest, settings),
+            await _open_ranking(settings, vector_store(settings, self._folder.path), manifest, opened),
+            RecommenderServicer(backends, settings),
+        ):
+            self._server.add(servicer)
+        await self._server.start()
+        opened.push_async_callback(self._server.stop)
+        return address
+
+    async def serve_until_signal(self) -> None:
+        """Serves until SIGTERM or SIGINT, lets running requests finish, and closes everything."""
+        try:
+            await self._server.run_until_signal()
+        finally:
+            await self._opened.aclose()
+
+    async def close(self) -> None:
+        """Lets running requests finish, closes everything and releases the data folder."""
+        await self._opened.aclose()
+
+
+async def serve_one(name: str, settings: Any, announce: Callable[[str], None]) -> None:
+    """Runs one service until SIGTERM or SIGINT.
+
+    Args:
+        name: `video`, `music`, `fusion`, `ranking` or `recommend`.
+        settings: the settings of that service.
+        announce: called with the address once the service answers.
+
+    Raises:
+        KinoscoreError: a part cannot be opened, or the port is taken.
+    """
+    async with AsyncExitStack() as opened:
+        server = Server(settings)
+        server.bind()
+        for servicer in await _OPENERS[name](settings, opened):
+            server.add(servicer)
+        announce(await server.start())
+        await server.run_until_signal()
+
+
+def load_repository(settings: ModelSettings) -> ModelRepository:
+    """The model repository that the settings name, or the one shipped with kinoscore.
+
+    Raises:
+        InvalidRepository: it is missing, half-written or of another version.
+    """
+    return ModelRepository.load(settings.repository or default_repository())
+
+
+def vector_store(settings: RankingSettings, data_folder: Path) -> str:
+    """Where the vectors are: what the settings name, or else a part of the data folder."""
+    return settings.vectors if "vectors" in settings.model_fields_set else str(data_folder / "vectors")
+
+
+def local_address(address: str) -> str:
+    """How a server on this machine is reached: one that listens everywhere (`0.0.0.0`) is found at the
+    loopback."""
+    host, _, port = address.rpartition(":")
+    try:
+        everywhere = ipaddress.ip_address(host.strip("[]")).is_unspecified
+    except ValueError:
+        return address
+    return f"127.0.0.1:{port}" if everywhere else address
+
+
+class _Models(NamedTuple):
+    engine: InferenceEngine
+    manifest: Manifest
+
+
+def _open_models(settings: ModelSettings, opened: AsyncExitStack) -> _Models:
+    repository = load_repository(settings)
+    engine = open_engine(
+        settings.inference,
+        repository,
+        threads=settings.inference_threads,
+        queue_limit=settings.inference_queue,
+    )
+    opened.push_async_callback(engine.close)
+    return _Models(engine, repository.manifest)
+
+
+async def _open_decoders(
+    settings: MediaSettings, longest_seconds: float, opened: AsyncExitStack
+) -> DecodePool:
+    limits = Limits(
+        max_bytes=settings.max_upload_bytes,
+        max_duration_seconds=longest_seconds,
+        max_pixels=settings.max_pixels,
+    )
+    pool = DecodePool(
+        settings.decoder_workers,
+        memory_limit_bytes=settings.decode_memory_bytes,
+        time_limit_seconds=settings.decode_seconds,
+        limits=limits,
+        queue_limit=settings.decoder_queue,
+    )
+    return await opened.enter_async_context(pool)
+
+
+async def _open_ranking(
+    settings: RankingSettings, vectors: str, manifest: Manifest, opened: AsyncExitStack
+) -> RankingServicer:
+    sizes = manifest.dimensions
+    store = await MilvusStore.open(vectors, manifest.space, sizes.fused + sizes.content + sizes.emotion)
+    opened.push_async_callback(store.close)
+    cache = open_cache(settings.cache)
+    opened.push_async_callback(cache.close)
+    return RankingServicer(store, cache, manifest, settings)
+
+
+async def _video(settings: VideoSettings, opened: AsyncExitStack) -> list[object]:
+    models = _open_models(settings, opened)
+    decoders = await _open_decoders(settings, settings.max_clip_seconds, opened)
+    return [VideoEncoderServicer(decoders, models.engine, models.manifest, settings)]
+
+
+async def _music(settings: MusicSettings, opened: AsyncExitStack) -> list[object]:
+    models = _open_models(settings, opened)
+    decoders = await _open_decoders(settings, settings.max_track_seconds, opened)
+    return [MusicEncoderServicer(decoders, models.engine, models.manifest, settings)]
+
+
+async def _fusion(settings: FusionSettings, opened: AsyncExitStack) -> list[object]:
+    models = _open_models(settings, opened)
+    return [FusionServicer(models.engine, models.manifest, settings)]
+
+
+async def _ranking(settings: RankingSettings, opened: AsyncExitStack) -> list[object]:
+    return [await _open_ranking(settings, settings.vectors, load_repository(settings).manifest, opened)]
+
+
+async def _recommend(settings: RecommendSettings, opened: AsyncExitStack) -> list[object]:
+    backends = Backends(
+        video=settings.video_address,
+        music=settings.music_address,
+        fusion=settings.fusion_address,
+        ranking=settings.ranking_address,
+    )
+    opened.push_async_callback(backends.close)
+    return [RecommenderServicer(backends, settings), LibraryServicer(backends, settings)]
+
+
+_OPENERS: dict[str, Callable[[Any, AsyncExitStack], Awaitable[list[object]]]] = {
+    "video": _video,
+    "music": _music,
+    "fusion": _fusion,
+    "ranking": _ranking,
+    "recommend": _recommend,
+}
