@@ -35,7 +35,7 @@ from kinoscore.runtime.settings import (
 )
 from kinoscore.video.servicer import VideoEncoderServicer
 
-__all__ = ["Stack", "load_repository", "local_address", "serve_one", "vector_store"]
+__all__ = ["Stack", "load_repository", "local_address", "open_store", "serve_one", "vector_store"]
 
 
 class Stack:
@@ -85,7 +85,6 @@ class Stack:
         ):
             self._server.add(servicer)
         await self._server.start()
-        opened.push_async_callback(self._server.stop)
         return address
 
     async def serve_until_signal(self) -> None:
@@ -97,7 +96,10 @@ class Stack:
 
     async def close(self) -> None:
         """Lets running requests finish, closes everything and releases the data folder."""
-        await self._opened.aclose()
+        try:
+            await self._server.stop()
+        finally:
+            await self._opened.aclose()
 
 
 async def serve_one(name: str, settings: Any, announce: Callable[[str], None]) -> None:
@@ -132,6 +134,16 @@ def load_repository(settings: ModelSettings) -> ModelRepository:
 def vector_store(settings: RankingSettings, data_folder: Path) -> str:
     """Where the vectors are: what the settings name, or else a part of the data folder."""
     return settings.vectors if "vectors" in settings.model_fields_set else str(data_folder / "vectors")
+
+
+async def open_store(location: str, manifest: Manifest) -> MilvusStore:
+    """Opens the vector store of a space; its vectors are the three blocks side by side.
+
+    Raises:
+        DataFolderInUse, SpaceMismatch, Unavailable: as `MilvusStore.open`.
+    """
+    sizes = manifest.dimensions
+    return await MilvusStore.open(location, manifest.space, sizes.fused + sizes.content + sizes.emotion)
 
 
 def local_address(address: str) -> str:
@@ -183,8 +195,7 @@ async def _open_decoders(
 async def _open_ranking(
     settings: RankingSettings, vectors: str, manifest: Manifest, opened: AsyncExitStack
 ) -> RankingServicer:
-    sizes = manifest.dimensions
-    store = await MilvusStore.open(vectors, manifest.space, sizes.fused + sizes.content + sizes.emotion)
+    store = await open_store(vectors, manifest)
     opened.push_async_callback(store.close)
     cache = open_cache(settings.cache)
     opened.push_async_callback(cache.close)

@@ -1,5 +1,7 @@
 """Which codecs this build of FFmpeg has, of those that kinoscore counts on."""
 
+from typing import Literal
+
 from av.codec import Codec
 from av.codec.codec import UnknownCodecError
 
@@ -12,11 +14,12 @@ ENCODERS = ("libx264", "aac", "libopus")
 
 def missing_codecs() -> tuple[str, ...]:
     """The names of those that are missing, as `av1 decoder`; empty when all are there."""
-    wanted = [(name, "r", "decoder") for name in DECODERS] + [(name, "w", "encoder") for name in ENCODERS]
-    return tuple(f"{name} {kind}" for name, mode, kind in wanted if not _has(name, mode))
+    decoders = (f"{name} decoder" for name in DECODERS if not _has(name, "r"))
+    encoders = (f"{name} encoder" for name in ENCODERS if not _has(name, "w"))
+    return (*decoders, *encoders)
 
 
-def _has(name: str, mode: str) -> bool:
+def _has(name: str, mode: Literal["r", "w"]) -> bool:
     try:
         Codec(name, mode)
     except UnknownCodecError:

@@ -55,13 +55,12 @@ def command(
     """Rank the tracks of a catalogue for a video (.mp4 .mov .webm .mkv .ts)."""
 
     async def work() -> None:
+        _require_file(clip)
         from kinoscore.cli.connection import connected
         from kinoscore.cli.documents import recommendation_document, to_json
         from kinoscore.cli.presentation import print_recommendation, printable
         from kinoscore.cli.previews import write_preview
 
-        if not clip.is_file():
-            raise NotFound(f"{clip}: no such file")
         async with connected(data=data, address=address, purpose="recommend") as server:
             recommendation = await server.client.recommend(
                 clip,
@@ -86,3 +85,9 @@ def command(
             await write_preview(clip, recommendation, preview)
 
     run(work())
+
+
+def _require_file(path: Path) -> None:
+    """Tells a wrong path before the services are started for nothing."""
+    if not path.is_file():
+        raise NotFound(f"{path}: no such file")
