@@ -15,7 +15,7 @@ __all__ = [
 
 
 def open_engine(
-    url: str, repository: ModelRepository, *, threads: int = 0, queue_limit: int = 64
+    url: str, repository: ModelRepository, *, threads: int = 0, queue_limit: int = 256
 ) -> InferenceEngine:
     """Opens the engine that the URL names, with its models loaded and warm.
 

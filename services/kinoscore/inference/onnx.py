@@ -42,7 +42,7 @@ class OnnxEngine:
         InvalidRepository: a model cannot be loaded or run.
     """
 
-    def __init__(self, repository: ModelRepository, *, threads: int = 0, queue_limit: int = 64) -> None:
+    def __init__(self, repository: ModelRepository, *, threads: int = 0, queue_limit: int = 256) -> None:
         self._workers = ThreadPoolExecutor(_MODELS_AT_ONCE, thread_name_prefix="kinoscore-onnx")
         self._lanes: dict[str, _Lane] = {}
         for name in MODEL_NAMES:

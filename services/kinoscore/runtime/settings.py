@@ -134,7 +134,7 @@ class ModelSettings(Settings):
         0, ge=0, description="Threads that one model computes with; 0 takes as many as there are cores."
     )
     inference_queue: int = Field(
-        64, gt=0, description="Calls that may wait for one model; more are refused with RESOURCE_EXHAUSTED."
+        256, gt=0, description="Calls that may wait for one model; more are refused with RESOURCE_EXHAUSTED."
     )
 
 
@@ -178,7 +178,7 @@ class RecommendSettings(ServerSettings):
     ranking_address: str = Field("127.0.0.1:50054", description="Where the ranking service listens.")
 
 
-class StackSettings(RankingSettings, MediaSettings):
+class StackSettings(VideoSettings, MusicSettings, FusionSettings, RankingSettings):
     """All services in one process: `kinoscore up`."""
 
     port: int = _port(50050)

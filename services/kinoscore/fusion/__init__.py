@@ -1,0 +1,1 @@
+"""FusionService: content and emotion into the fused shared space, for video and music alike."""

@@ -1,0 +1,157 @@
+"""VideoEncoderService: decodes, encodes frames while decoding goes on, then encodes the windows."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+import numpy as np
+
+from kinoscore.errors import MediaTooLarge
+from kinoscore.inference.embeddings import EncodedStretches, emotion_points
+from kinoscore.inference.engine import Array, InferenceEngine
+from kinoscore.inference.pipeline import infer_stream
+from kinoscore.inference.repository import Manifest
+from kinoscore.media.pool import DecodePool
+from kinoscore.media.types import FrameBatch, FrameSpec, Limits
+from kinoscore.runtime.deadline import Deadline
+from kinoscore.runtime.requests import catalogue_name, require_space
+from kinoscore.runtime.settings import VideoSettings
+from kinoscore.runtime.telemetry import StageTimer
+from kinoscore.runtime.uploads import Upload
+from kinoscore.v1 import video_pb2, video_pb2_grpc
+from kinoscore.video.assembly import ClipWindows, EncodedFrames, arrange_windows
+from kinoscore.video.pictures import sampled_batches
+
+__all__ = ["VideoEncoderServicer"]
+
+
+class VideoEncoderServicer(video_pb2_grpc.VideoEncoderServiceServicer):
+    """Encodes clips. Of a clip only the features of its sampled frames are held, never its pictures.
+
+    Args:
+        pool: decodes the uploaded files.
+        engine: runs the frame encoder and the clip encoder.
+        manifest: of the engine's models.
+        settings: limits, the spool folder and the default deadline.
+    """
+
+    def __init__(
+        self, pool: DecodePool, engine: InferenceEngine, manifest: Manifest, settings: VideoSettings
+    ) -> None:
+        self._pool = pool
+        self._engine = engine
+        self._manifest = manifest
+        self._settings = settings
+        video = manifest.video
+        self._spec = FrameSpec(video.frame_width, video.frame_height, video.frames_per_second)
+        self._limits = Limits(settings.max_upload_bytes, settings.max_clip_seconds, settings.max_pixels)
+
+    async def EncodeClip(
+        self,
+        request_iterator: AsyncIterator[video_pb2.EncodeClipRequest],
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> video_pb2.EncodeClipResponse:
+        timer = StageTimer()
+        deadline = Deadline.of(context, self._settings.default_deadline_seconds)
+        upload = Upload(request_iterator, max_bytes=self._settings.max_upload_bytes)
+        settings = await upload.settings()
+        catalogue_name(settings.catalogue, field="settings.catalogue")
+        require_space(settings.space, self._manifest.space, field="settings.space")
+        if await upload.form() == "data":
+            return await self._encode_file(upload, deadline, timer)
+        return await self._encode_pictures(upload, deadline, timer)
+
+    async def _encode_file(
+        self, upload: Upload[Any], deadline: Deadline, timer: StageTimer
+    ) -> video_pb2.EncodeClipResponse:
+        async with upload.spooled(self._settings.spool_folder) as file:
+            decoding = self._pool.decode_frames(file.path, self._spec, deadline.require())
+            async with decoding as job:
+                frames = await self._encode_frames(job, deadline, timer)
+        timer.queue_seconds += job.queue_seconds
+        timer.decode_seconds += job.summary.decode_seconds
+        return await self._reply(frames, job.summary.duration_seconds, job.summary.warnings, deadline, timer)
+
+    async def _encode_pictures(
+        self, upload: Upload[Any], deadline: Deadline, timer: StageTimer
+    ) -> video_pb2.EncodeClipResponse:
+        async with aclosing(sampled_batches(upload.frames(), self._spec, self._limits)) as batches:
+            frames = await self._encode_frames(batches, deadline, timer)
+        seconds = len(frames.timestamps) / self._spec.frames_per_second
+        return await self._reply(frames, seconds, (), deadline, timer)
+
+    async def _encode_frames(
+        self, batches: AsyncIterator[FrameBatch], deadline: Deadline, timer: StageTimer
+    ) -> EncodedFrames:
+        timestamps: list[Array] = []
+
+        async def inputs() -> AsyncIterator[Mapping[str, Array]]:
+            async for batch in batches:
+                self._check_length(float(batch.timestamps[-1]))
+                timestamps.append(batch.timestamps)
+                yield {"frames": batch.frames}
+
+        inferences = await infer_stream(self._engine, "frame_encoder", inputs(), expires=deadline.moment)
+        for inference in inferences:
+            timer.queue_seconds += inference.queue_seconds
+            timer.inference_seconds += inference.compute_seconds
+        outputs = {
+            name: np.concatenate([inference.outputs[name] for inference in inferences])
+            for name in ("features", "valence_arousal", "salience")
+        }
+        return EncodedFrames(timestamps=np.concatenate(timestamps), **outputs)
+
+    def _check_length(self, seconds: float) -> None:
+        # The pool's own limit may be higher: one pool may decode clips and tracks.
+        longest = self._settings.max_clip_seconds
+        if seconds > longest:
+            raise MediaTooLarge(
+                f"the clip is longer than the {longest:g} s allowed; send a shorter one",
+                metadata={"limit": f"{longest:g}"},
+            )
+
+    async def _encode_windows(
+        self, windows: ClipWindows, deadline: Deadline, timer: StageTimer
+    ) -> EncodedStretches:
+        inputs = {
+            "features": windows.features,
+            "frame_mask": windows.frame_mask,
+            "key_frame_mask": windows.key_frame_mask,
+        }
+        inference = await self._engine.infer("clip_encoder", inputs, timeout=deadline.require())
+        timer.queue_seconds += inference.queue_seconds
+        timer.inference_seconds += inference.compute_seconds
+        return EncodedStretches.of(inference.outputs)
+
+    async def _reply(
+        self,
+        frames: EncodedFrames,
+        seconds: float,
+        warnings: tuple[str, ...],
+        deadline: Deadline,
+        timer: StageTimer,
+    ) -> video_pb2.EncodeClipResponse:
+        windows = arrange_windows(frames, self._manifest.video)
+        encoded = await self._encode_windows(windows, deadline, timer)
+        whole = encoded.whole(windows.frame_counts, windows.key_frame_salience)
+        labels, calibration = self._manifest.emotion_labels, self._manifest.calibration.video
+        interval = 1 / self._spec.frames_per_second
+        starts = frames.timestamps[:: self._manifest.video.window_frames].tolist()
+        ends = [*starts[1:], seconds]
+        durations = [end - start for start, end in zip(starts, ends, strict=True)]
+        return video_pb2.EncodeClipResponse(
+            space=self._manifest.space,
+            duration_seconds=seconds,
+            clip=whole.messages([0.0], [seconds], labels, calibration)[0],
+            windows=encoded.messages(starts, durations, labels, calibration),
+            key_frames=[
+                video_pb2.KeyFrame(timestamp_seconds=time, salience=salience)
+                for time, salience in windows.key_frames
+            ],
+            emotion_curve=emotion_points(
+                frames.timestamps.tolist(), [interval] * len(frames.timestamps), frames.valence_arousal
+            ),
+            warnings=warnings,
+            timings=timer.timings(),
+        )
