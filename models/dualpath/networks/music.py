@@ -36,7 +36,7 @@ class WindowResult(NamedTuple):
 class WindowEncoder(nn.Module):
     """(spectra, valid [n]) -> WindowResult.
 
-    A row of features is [six bins x (mel 48 | tonal 32 | cues 6 | is sound 1) | window cues | chroma 12 | loudness].
+    A row of features is [six bins x (mel 48 | tonal 32 | cues 8 | is sound 1) | window cues | chroma 12 | loudness].
     """
 
     feature_dimension = BINS * _BIN_FEATURES + _WINDOW_FEATURES

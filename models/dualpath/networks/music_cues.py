@@ -51,8 +51,8 @@ class WindowCues(NamedTuple):
 class MusicCues(nn.Module):
     """(mel [n, 126, 64], pitch [n, 30, 60], valid [n]) -> WindowCues."""
 
-    BIN_CUES = 6
-    WINDOW_CUES = 10 + _TEMPOGRAM_BINS
+    BIN_CUES = 8
+    WINDOW_CUES = 11 + _TEMPOGRAM_BINS
 
     def __init__(self, window_seconds: float) -> None:
         super().__init__()
@@ -94,9 +94,15 @@ class MusicCues(nn.Module):
         chroma_change = (chroma[:, 1:] - chroma[:, :-1]).abs().sum(dim=2) * pitch_mask[:, 1:]
         chroma_change = torch.cat([torch.zeros_like(chroma_change[:, :1]), chroma_change], dim=1)
 
+        pitch_energy = pitch**2
+        register = (pitch_energy @ self.register) / (pitch_energy.sum(dim=2) + 1e-6)
+        # Compressed, the soft high notes of a melody weigh as much as the bass.
+        compressed = torch.log(1.0 + 20.0 * pitch)
+        melody_register = (compressed @ self.register) / (compressed.sum(dim=2) + 1e-6)
+        pitch_cues = torch.stack([chroma_change, register, melody_register], dim=2)
         frame_cues = torch.stack([level, onset_strength, bass_rise, centroid, flatness], dim=2)
         bins = torch.cat(
-            [_bin_means(frame_cues, mask), _bin_means(chroma_change.unsqueeze(2), pitch_mask)], dim=2
+            [_bin_means(frame_cues, mask), _bin_means(pitch_cues, pitch_mask)], dim=2
         )
         window = torch.cat(
             [
@@ -155,14 +161,15 @@ class MusicCues(nn.Module):
         )
 
     def _tempogram(self, onset_strength: Tensor, mask: Tensor) -> Tensor:
-        """[n, 32]: magnitude of the onset envelope at rates from 0.7 to 12 a second, relative to its mean.
+        """[n, 33]: magnitude of the onset envelope at rates from 0.7 to 12 a second, and the largest (pulse clarity).
 
         Fourier tempogram: Grosche, Mueller and Kurth, "Cyclic tempogram", 2010.
         """
         mean = masked_mean(onset_strength.unsqueeze(2), mask)
         centred = (onset_strength - mean) * mask / (mean + 1e-3)
         real, imaginary = centred @ self.tempo_cosines, centred @ self.tempo_sines
-        return torch.sqrt(real**2 + imaginary**2 + 1e-6)
+        magnitude = torch.sqrt(real**2 + imaginary**2 + 1e-6)
+        return torch.cat([magnitude, magnitude.amax(dim=1, keepdim=True)], dim=1)
 
 
 class KeyCues(nn.Module):

@@ -34,7 +34,7 @@ class PictureCues(nn.Module):
     Colourfulness: Hasler and Suesstrunk, "Measuring colorfulness in natural images", 2003. Lab: CIE 1976, D65.
     """
 
-    CUES = 23
+    CUES = 28
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,6 +59,8 @@ class PictureCues(nn.Module):
                 self._chroma(small),
                 self._luminance_distribution(coarse),
                 _band_energies(luminance, small_luminance, coarse),
+                _orientation(luminance),
+                _orientation(small_luminance)[:, :2],
             ],
             dim=1,
         )
@@ -129,6 +131,26 @@ def _colourfulness(pictures: Tensor) -> Tensor:
     mean_square = red_green.mean(dim=1) ** 2 + yellow_blue.mean(dim=1) ** 2
     variance = _deviation(red_green) ** 2 + _deviation(yellow_blue) ** 2
     return (torch.sqrt(variance + 1e-8) + 0.3 * torch.sqrt(mean_square + 1e-8)).unsqueeze(1)
+
+
+def _orientation(luminance: Tensor) -> Tensor:
+    """[n, 3]: direction of the edges as the doubled angle of the structure tensor, and how sparse edges are.
+
+    Structure tensor: Bigun and Granlund, "Optimal orientation detection of linear symmetry", 1987.
+    """
+    across = luminance[:, :, :-1, 1:] - luminance[:, :, :-1, :-1]
+    down = luminance[:, :, 1:, :-1] - luminance[:, :, :-1, :-1]
+    energy = across**2 + down**2
+    total = energy.mean(dim=(1, 2, 3)) + 1e-5
+    sparsity = torch.sqrt(energy + 1e-8).mean(dim=(1, 2, 3)) / torch.sqrt(total)
+    return torch.stack(
+        [
+            2.0 * (across * down).mean(dim=(1, 2, 3)) / total,
+            (across**2 - down**2).mean(dim=(1, 2, 3)) / total,
+            sparsity,
+        ],
+        dim=1,
+    )
 
 
 def _band_energies(luminance: Tensor, small: Tensor, coarse: Tensor) -> Tensor:

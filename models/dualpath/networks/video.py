@@ -32,7 +32,7 @@ class FrameResult(NamedTuple):
 class FrameEncoder(nn.Module):
     """Prepared pictures [n, 3, 40, 64] in 0..1 -> FrameResult.
 
-    A row of features is [embedding 96 | cues 23 | luminance grid 160]: all that a clip's head needs.
+    A row of features is [embedding 96 | cues 28 | luminance grid 160]: all that a clip's head needs.
     """
 
     feature_dimension = _FRAME_EMBEDDING + PictureCues.CUES + _GRID
