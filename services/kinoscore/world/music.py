@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from kinoscore.world.pictures import curve, level_of
 from kinoscore.world.plans import Section, TrackPlan
 from kinoscore.world.styles import MusicStyle
-from kinoscore.world.themes import THEMES, Figure, Gesture
-from kinoscore.world.timbres import SAMPLE_RATE, Samples, Timbre, drum_sounds, room_response, timbre_named
+from kinoscore.world.themes import THEMES, Gesture, Theme
+from kinoscore.world.timbres import SAMPLE_RATE, Samples, Timbre, ambience_sound, drum_sounds, room_response, timbre_named
 
 __all__ = ["SAMPLE_RATE", "render_track"]
 
@@ -27,7 +27,7 @@ LEVEL = -24.0
 
 _LONGEST_NOTE = 3.0  # seconds
 _FADE = SAMPLE_RATE // 50
-_FIGURES = {theme.name: theme.figure for theme in THEMES}
+_THEMES = {theme.name: theme for theme in THEMES}
 
 
 def render_track(plan: TrackPlan) -> Samples:
@@ -38,7 +38,7 @@ def render_track(plan: TrackPlan) -> Samples:
     mix = np.zeros(count, np.float32)
     for section in plan.sections:
         first = round(section.start_seconds * SAMPLE_RATE)
-        played = _play(section, _FIGURES[plan.theme], plan.style, band, random)
+        played = _play(section, _THEMES[plan.theme], plan.style, band, random)
         mix[first : first + len(played)] += played[: count - first]
     return _mastered(mix, plan, random)
 
@@ -137,8 +137,9 @@ class _Band:
         mix[first : first + length] += sound
 
 
-def _play(section: Section, figure: Figure, style: MusicStyle, band: _Band, random: Generator) -> Samples:
+def _play(section: Section, theme: Theme, style: MusicStyle, band: _Band, random: Generator) -> Samples:
     """The dry sound of a section, f32[m], of a level that its cues decide."""
+    figure = theme.figure
     manner = _Manner.of(section.cues)
     seconds = section.duration_seconds
     mix = np.zeros(round(seconds * SAMPLE_RATE), np.float32)
@@ -165,6 +166,7 @@ def _play(section: Section, figure: Figure, style: MusicStyle, band: _Band, rand
             stack = _chord(scale, PROGRESSION[number // steps_a_chord % len(PROGRESSION)])
             rungs = stack[:3]
         strong = place % 4 == 0
+        rise = manner.rise * (2.0 * ((start % phrase) / phrase) - 1.0)
         keep = 1.0 if strong else min(1.0, 0.1 + 1.6 * manner.density) * (0.5 + 0.5 * presence)
         keep *= 1.0 - 0.4 * manner.looseness * (not strong)
 
@@ -179,8 +181,7 @@ def _play(section: Section, figure: Figure, style: MusicStyle, band: _Band, rand
         filler = symbol == "." and figure.melody.strip(".") and random.random() < 1.2 * max(0.0, manner.density - 0.5)
         if (symbol != "." and random.random() < keep) or filler:
             rung = int(symbol) if symbol != "." else 2
-            rise = round(manner.rise * (2.0 * ((start % phrase) / phrase) - 1.0))
-            pitch = tonic + _pitch(rungs, rung + rise)
+            pitch = tonic + _pitch(rungs, rung + round(rise))
             if random.random() < manner.wrong_notes:
                 pitch += float(random.choice([-1.0, 1.0]))
             gap = _gap(figure.melody, place) * step
@@ -195,8 +196,8 @@ def _play(section: Section, figure: Figure, style: MusicStyle, band: _Band, rand
             gap = min(_LONGEST_NOTE, _gap(figure.chords, place) * step)
             loud = velocity() * manner.body * 0.35
             for voice in range(manner.voices):
-                below = manner.width * (0.6 - 0.3 * voice)
-                pitch = tonic + float(stack[voice]) % 12.0 - 12.0 * round(below / 12.0)
+                height = manner.width * (0.3 * voice - 0.6) + 4.0 * rise
+                pitch = tonic + _nearest_octave(height, float(stack[voice]))
                 if random.random() < 0.5 * manner.wrong_notes:
                     pitch += float(random.choice([-1.0, 1.0]))
                 tremolo = Gesture.TREMOLO if figure.gesture is Gesture.TREMOLO else Gesture.PLAIN
@@ -224,6 +225,8 @@ def _play(section: Section, figure: Figure, style: MusicStyle, band: _Band, rand
         beating = np.float32(0.4 * manner.roughness) * (1.0 + np.sin(time * np.float32(2 * np.pi * 31.0)))
         mix *= 1.0 - beating
     mix += drums
+    under = 10.0 ** (style.ambience / 20.0) * np.sqrt((mix**2).mean())
+    mix += np.float32(under) * ambience_sound(theme.ambience, len(mix), random)
     mix *= np.float32(10.0 ** (manner.loudness / 20.0) / (np.sqrt((mix**2).mean()) + 1e-6))
     mix[-_FADE:] *= np.linspace(1.0, 0.0, _FADE, dtype=np.float32)  # notes end with their section, without a click
     return mix

@@ -101,6 +101,7 @@ class MusicStyle:
         kit: the drum kit's family of the split.
         room: the reverberation's family of the split.
         drum_level: 0 (no drums) to 1.
+        ambience: level of the theme's ambience below the music, in dB, -16 to -8.
         key: of the tonic, in semitones above C, 0 to 11.
         octave: shift of all pitches in semitones, -6 to 6.
         gain: in dB, -10 to 10.
@@ -117,6 +118,7 @@ class MusicStyle:
     kit: str
     room: str
     drum_level: float
+    ambience: float
     key: int
     octave: int
     gain: float
@@ -162,6 +164,7 @@ def draw_music_style(random: Generator, split: str) -> MusicStyle:
         kit=_one_of(random, DRUM_KITS[split]),
         room=_one_of(random, ROOMS[split]),
         drum_level=float(max(0.0, random.uniform(-0.6, 1.0))),
+        ambience=float(random.uniform(-16.0, -8.0)),
         key=int(random.integers(12)),
         octave=int(random.integers(-6, 7)),
         gain=float(random.uniform(-10.0, 10.0)),

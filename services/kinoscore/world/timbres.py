@@ -11,9 +11,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from kinoscore.world.themes import Gesture
+from kinoscore.world.themes import Ambience, Gesture, Motion
 
-__all__ = ["SAMPLE_RATE", "Timbre", "drum_sounds", "room_response", "timbre_named"]
+__all__ = ["SAMPLE_RATE", "Timbre", "ambience_sound", "drum_sounds", "room_response", "timbre_named"]
 
 SAMPLE_RATE = 22_050
 
@@ -160,3 +160,48 @@ def room_response(room: str, random: Generator) -> Samples:
     if room == "cathedral":
         response[: round(0.04 * SAMPLE_RATE)] = 0.0
     return response / np.float32(np.sqrt((response**2).sum()) + 1e-9)
+
+
+def ambience_sound(ambience: Ambience, count: int, random: Generator) -> Samples:
+    """f32[count] of unit mean square: noise in a band of about an octave that moves as the ambience does."""
+    time = np.arange(count, dtype=np.float32) / np.float32(SAMPLE_RATE)
+    period = float(random.uniform(0.9, 1.1))  # of the motion, relative to its usual one
+    match ambience.motion:
+        case Motion.STEADY:
+            envelope, bend = np.ones_like(time), 0.0
+        case Motion.SURGES:
+            envelope, bend = np.sin(time * np.float32(np.pi / (2.0 * period))) ** 4, 0.0
+        case Motion.THROBS:
+            envelope, bend = np.clip(np.sin(time * np.float32(2 * np.pi * 2.0 / period)), 0, 1) ** 2, 0.0
+        case Motion.FLUTTERS:
+            envelope, bend = np.clip(np.sin(time * np.float32(2 * np.pi * 11.0 / period)), 0, 1), 0.0
+        case Motion.CRACKLES:
+            envelope, bend = _bursts(random.uniform(0, count, count * 14 // SAMPLE_RATE), count, 0.008), 0.0
+        case Motion.RISES:
+            envelope, bend = _saw(time, 1.5 * period), 1.6
+        case Motion.FALLS:
+            envelope, bend = _saw(time, 1.5 * period), -1.6
+        case Motion.TICKS:
+            ticks = np.arange(0, count, 0.5 * period * SAMPLE_RATE)
+            envelope, bend = _bursts(ticks, count, 0.02), 0.0
+    hertz = np.float32(ambience.hertz) * np.exp2(np.float32(bend) * (_saw(time, 1.5 * period) - np.float32(0.5)))
+    # Noise about zero frequency, moved up to the band by a carrier.
+    width = max(1, round(SAMPLE_RATE / (0.6 * ambience.hertz)))
+    noise = random.standard_normal(count + width, dtype=np.float32).cumsum(dtype=np.float64)
+    slow = (noise[width:] - noise[:-width]).astype(np.float32)
+    sound = slow * np.sin(np.cumsum(hertz.astype(np.float64) * (2 * np.pi / SAMPLE_RATE))).astype(np.float32) * envelope
+    return sound / np.float32(np.sqrt((sound**2).mean()) + 1e-9)
+
+
+def _saw(time: Samples, period: float) -> Samples:
+    return time / np.float32(period) % 1.0
+
+
+def _bursts(starts: NDArray[np.float64], count: int, seconds: float) -> Samples:
+    """f32[count]: exponential bursts from the given samples on."""
+    envelope = np.zeros(count, np.float32)
+    burst = np.exp(np.arange(round(5 * seconds * SAMPLE_RATE), dtype=np.float32) / np.float32(-seconds * SAMPLE_RATE))
+    for start in starts.astype(int):
+        length = min(len(burst), count - start)
+        envelope[start : start + length] += burst[:length]
+    return envelope
