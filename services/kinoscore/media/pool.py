@@ -124,7 +124,7 @@ class _Worker:
 
     def read(self, array: "np.ndarray[Any, Any]", offset: int) -> bool:
         """Fills an array from the shared file; False when there is not so much."""
-        return os.preadv(self._shared_file, [memoryview(array)], offset) == array.nbytes
+        return os.preadv(self._shared_file, [array.data], offset) == array.nbytes
 
     def forget(self) -> None:
         """Gives the memory of the last job's slots back."""

@@ -15,6 +15,10 @@ from kinoscore.media.types import Limits, MediaSummary
 
 __all__ = ["MonoSound"]
 
+# Pieces of the size of a codec's frames, a few hundred samples, would take twice the time.
+PIECE_SAMPLES = 1 << 16
+# Codecs pad their ends by up to a few frames.
+GAP_SECONDS = 0.1
 # -80 dB of full scale: below the noise of a 14-bit recording.
 SILENCE = 1e-4
 
@@ -32,6 +36,7 @@ class MonoSound:
         self._declared_seconds = declared_seconds(container, self._stream)
         self._reader = StreamReader(container, self._stream)
         self._digest = SoundDigest(self._stream)
+        self._span_seconds = 0.0
         self._samples = 0
         self._not_finite = 0
         self._peak = 0.0
@@ -57,6 +62,8 @@ class MonoSound:
     def summary(self) -> MediaSummary:
         seconds = self._samples / self._rate
         warnings = self._reader.warnings(seconds, self._declared_seconds)
+        if self._span_seconds - seconds > GAP_SECONDS:
+            warnings.append(f"{self._span_seconds - seconds:.1f} s of sound are missing or damaged")
         if self._not_finite:
             warnings.append(f"{self._not_finite} samples that are not finite numbers were taken as 0")
         if self._peak < SILENCE:
@@ -90,11 +97,17 @@ class MonoSound:
 
     def _resampler(self) -> AudioResampler:
         # rematrix_maxval: float mixes are not normalised otherwise, and loud stereo would clip.
-        return AudioResampler("flt", "mono", self._rate, options={"rematrix_maxval": "1.0"})
+        return AudioResampler("flt", "mono", self._rate, PIECE_SAMPLES, {"rematrix_maxval": "1.0"})
 
     def _decoded(self) -> Iterator[AudioFrame]:
+        time_base = float(self._stream.time_base or 0)
+        start: float | None = None
         for packet in self._reader.packets():
             self._digest.add(packet)
+            if packet.pts is not None:
+                seconds = packet.pts * time_base
+                start = seconds if start is None else start
+                self._span_seconds = max(self._span_seconds, seconds - start)
             yield from self._reader.decode(packet)
         yield from self._reader.decode(None)
 

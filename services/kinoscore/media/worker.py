@@ -14,8 +14,8 @@ and writes to standard output {"ready": true} once, and then for each job any nu
 and one of {"summary": {...}}, {"probe": {...}}, {"cancelled": true} and
 {"error": class, "message": ..., "metadata": {...}}.
 
-Pixels and samples pass through the shared file alone, in SLOTS slots that are used in turn. The process ends when
-its standard input does, so it never outlives the pool.
+Pixels and samples pass through the shared file alone, in SLOTS slots that are used in turn. The process ends
+when its standard input does, so it never outlives the pool.
 """
 
 import json
@@ -114,7 +114,7 @@ class _Slots:
         self._pipes.await_slot()
         offset = (self._written % SLOTS) * self._slot_bytes
         self._written += 1
-        os.pwrite(self._file, memoryview(np.ascontiguousarray(array)), offset)
+        os.pwrite(self._file, np.ascontiguousarray(array).data, offset)
         return offset
 
 
