@@ -38,6 +38,12 @@ class Engine(Protocol):
         """Surrounds a write; what fails inside leaves the engine in doubt."""
         ...
 
+    def query_all(
+        self, collection: str, expression: str, columns: list[str], partition: str, seconds: float
+    ) -> list[dict[str, Any]]:
+        """Every row of a partition for which the expression holds."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -81,6 +87,15 @@ class LiteEngine:
             self._in_doubt = True
             raise
 
+    def query_all(
+        self, collection: str, expression: str, columns: list[str], partition: str, seconds: float
+    ) -> list[dict[str, Any]]:
+        # Milvus Lite has no limit, and runs each query of an iterator twice.
+        found: list[dict[str, Any]] = self.client.query(
+            collection, expression, output_fields=columns, partition_names=[partition], timeout=seconds
+        )
+        return found
+
     def close(self) -> None:
         if self._server is None:
             return
@@ -110,6 +125,22 @@ class ServerEngine:
     @contextmanager
     def writing(self) -> Iterator[None]:
         yield
+
+    def query_all(
+        self, collection: str, expression: str, columns: list[str], partition: str, seconds: float
+    ) -> list[dict[str, Any]]:
+        pages = self.client.query_iterator(
+            collection,
+            filter=expression,
+            output_fields=columns,
+            partition_names=[partition],
+            timeout=seconds,
+        )
+        found: list[dict[str, Any]] = []
+        while page := pages.next():
+            found.extend(page)
+        pages.close()
+        return found
 
     def close(self) -> None:
         if self._opened:

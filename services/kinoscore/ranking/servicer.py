@@ -4,6 +4,8 @@ search.
 
 import asyncio
 import hashlib
+import json
+from bisect import bisect_right
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
@@ -16,7 +18,7 @@ from kinoscore.cache import Cache
 from kinoscore.errors import NotFound
 from kinoscore.inference.repository import Manifest
 from kinoscore.ranking import requests
-from kinoscore.ranking.filters import parse_filter
+from kinoscore.ranking.filters import Filter, parse_filter
 from kinoscore.ranking.reasons import Mood, explain
 from kinoscore.ranking.rows import Passage, TrackRecord
 from kinoscore.ranking.scoring import Blocks, valence_centre
@@ -120,7 +122,8 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
         size = requests.to_page_size(request.page_size)
         last = requests.from_page_token(request.page_token)
         condition = parse_filter(request.filter)
-        ids = [one for one in await self._store.valences(catalogue, condition, deadline) if one > last]
+        ids = await self._track_ids(catalogue, request.filter, condition, deadline)
+        ids = ids[bisect_right(ids, last) :]
         page = ids[:size]
         records = await self._store.records(catalogue, page, deadline)
         return ranking_pb2.ListTracksResponse(
@@ -142,8 +145,8 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
         self, request: ranking_pb2.DescribeSpaceRequest, context: Context
     ) -> ranking_pb2.DescribeSpaceResponse:
         deadline = self._deadline(context)
-        tracks = await self._store.valences(catalogue_name(request.catalogue), None, deadline)
-        return ranking_pb2.DescribeSpaceResponse(space=self._manifest.space, track_count=len(tracks))
+        ids = await self._track_ids(catalogue_name(request.catalogue), "", None, deadline)
+        return ranking_pb2.DescribeSpaceResponse(space=self._manifest.space, track_count=len(ids))
 
     async def _write(self, catalogue: str, write: Coroutine[Any, Any, T]) -> T:
         """Runs a write to its end though the caller leaves, then makes the cached answers unreachable.
@@ -169,6 +172,21 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
         own = self._settings.search_seconds
         given = Deadline.of(context, own)
         return Deadline.after(min(own, given.remaining()))
+
+    async def _track_ids(
+        self, catalogue: str, text: str, condition: Filter | None, deadline: Deadline
+    ) -> list[str]:
+        """The ids that pass a filter, in order; one scan serves all pages, until the catalogue changes."""
+        version = await self._versions.version(catalogue)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        key = f"kinoscore:ids:{self._manifest.space}:{catalogue}:{version}:{digest}"
+        if version is not None and (cached := await self._cache.get(key)) is not None:
+            listed: list[str] = json.loads(cached)
+            return listed
+        ids = list(await self._store.valences(catalogue, condition, deadline))
+        if version is not None:
+            await self._cache.set(key, json.dumps(ids).encode(), self._settings.cache_seconds)
+        return ids
 
     async def _record(self, catalogue: str, track_id: str, field: str, deadline: Deadline) -> TrackRecord:
         records = await self._store.records(catalogue, [track_id], deadline)

@@ -317,20 +317,14 @@ class MilvusStore:
         return {row["track_id"]: rows.to_record(row) for row in self._fetch(keys, columns, TRACKS, limit)}
 
     def _valences(self, catalogue: str, condition: Filter | None, limit: Limit) -> dict[str, float]:
-        pages = self._engine.client.query_iterator(
+        found = self._engine.query_all(
             self._collection,
-            batch_size=MOST_FOUND,
-            filter=_in_catalogue(catalogue, condition),
-            output_fields=["track_id", "track_valence"],
-            partition_names=[TRACKS],
-            timeout=limit(),
+            _in_catalogue(catalogue, condition),
+            ["track_id", "track_valence"],
+            TRACKS,
+            limit(),
         )
-        found: list[tuple[str, float]] = []
-        while page := pages.next():
-            found.extend((row["track_id"], row["track_valence"]) for row in page)
-            limit()
-        pages.close()
-        return dict(sorted(found))
+        return dict(sorted((row["track_id"], row["track_valence"]) for row in found))
 
     def _search(
         self, queries: NDArray[np.float32], expression: str, partition: str, most: int, limit: Limit
