@@ -6,6 +6,7 @@ without encoding, and a run that was interrupted goes on where it stopped.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -72,7 +73,8 @@ class Indexer:
         self._pool = pool
         self._manifest = manifest
         self._catalogue = catalogue
-        self._first_with: dict[str, Path] = {}
+        # Files with the same sound wait for each other, so that the second finds the first in the index.
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def index(self, file: Path) -> Result:
         """Adds a file, updates what is known of it, or finds that nothing has changed.
@@ -91,9 +93,10 @@ class Indexer:
 
     async def _index(self, file: Path) -> Result:
         wanted = await self._wanted(file)
-        first = self._first_with.setdefault(wanted.track_id, file)
-        if first != file:
-            return Result(file, Outcome.DUPLICATE, (f"the same sound as {first}",))
+        async with self._turns[wanted.track_id]:
+            return await self._bring_up_to_date(file, wanted)
+
+    async def _bring_up_to_date(self, file: Path, wanted: Track) -> Result:
         try:
             stored = await self._client.get_track(wanted.track_id, catalogue=self._catalogue)
         except NotFound:
