@@ -4,6 +4,7 @@ import asyncio
 import errno
 import logging
 import os
+import signal
 import sys
 from collections.abc import Coroutine
 from typing import Any
@@ -15,7 +16,9 @@ from kinoscore.errors import KinoscoreError
 
 __all__ = ["console", "message", "run"]
 
+# As shells count a process that a signal ended: 128 and the signal's number.
 _INTERRUPTED = 130
+_TERMINATED = 143
 
 
 def console() -> Console:
@@ -28,19 +31,24 @@ def message(text: str) -> None:
     click.echo(text, err=True)
 
 
-def run(work: Coroutine[Any, Any, Any]) -> None:
-    """Runs a command to its end and leaves with its status: 0, 1 after an error, 130 after Ctrl-C.
+def run(work: Coroutine[Any, Any, int | None]) -> None:
+    """Runs a command to its end and leaves with its status.
 
+    That is 0, 1 after an error, 130 after Ctrl-C and 143 after SIGTERM; servers and `index` end in good
+    order at SIGTERM, and with 0.
     An error is one line on stderr; with `--debug` the traceback comes too.
     """
     debug = click.get_current_context().find_root().obj["debug"]
     if not debug:
-        # What goes wrong is told as the command's own error.
+        # What goes wrong is told as the command's own error; the libraries' logs would tell it again.
         logging.getLogger().addHandler(logging.NullHandler())
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
-        status = asyncio.run(work)
+        status = asyncio.run(_until_terminated(work))
     except KeyboardInterrupt:
         status = _INTERRUPTED
+    except asyncio.CancelledError:
+        status = _TERMINATED
     except BrokenPipeError:
         # The reader of our output has left (`| head`): nothing more can be said there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -51,6 +59,14 @@ def run(work: Coroutine[Any, Any, Any]) -> None:
         message(f"error: {_one_line(error)}")
         status = 1
     sys.exit(status or 0)
+
+
+async def _until_terminated(work: Coroutine[Any, Any, int | None]) -> int | None:
+    """Runs the work; SIGTERM cancels it, so that it cleans up, unless the work sets a handler of its own."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await work
 
 
 def _one_line(error: Exception) -> str:
