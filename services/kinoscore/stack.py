@@ -7,6 +7,7 @@ closes it in reverse order.
 import ipaddress
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,8 +71,7 @@ class Stack:
         settings, opened = self._settings, self._opened
         address = self._server.bind()
         own = local_address(address)
-        longest = max(settings.max_clip_seconds, settings.max_track_seconds)
-        self.decoders = await _open_decoders(settings, longest, opened)
+        self.decoders = await _open_decoders(settings, opened)
         models = _open_models(settings, opened)
         manifest = models.manifest
         backends = Backends(video=own, music=own, fusion=own, ranking=own)
@@ -174,19 +174,18 @@ def _open_models(settings: ModelSettings, opened: AsyncExitStack) -> _Models:
     return _Models(engine, repository.manifest)
 
 
-async def _open_decoders(
-    settings: MediaSettings, longest_seconds: float, opened: AsyncExitStack
-) -> DecodePool:
-    limits = Limits(
+async def _open_decoders(settings: MediaSettings, opened: AsyncExitStack) -> DecodePool:
+    clips = Limits(
         max_bytes=settings.max_upload_bytes,
-        max_duration_seconds=longest_seconds,
+        max_duration_seconds=settings.max_clip_seconds,
         max_pixels=settings.max_pixels,
     )
     pool = DecodePool(
         settings.decoder_workers,
         memory_limit_bytes=settings.decode_memory_bytes,
         time_limit_seconds=settings.decode_seconds,
-        limits=limits,
+        limits=clips,
+        audio_limits=replace(clips, max_duration_seconds=settings.max_track_seconds),
         queue_limit=settings.decoder_queue,
     )
     return await opened.enter_async_context(pool)
@@ -204,13 +203,13 @@ async def _open_ranking(
 
 async def _video(settings: VideoSettings, opened: AsyncExitStack) -> list[object]:
     models = _open_models(settings, opened)
-    decoders = await _open_decoders(settings, settings.max_clip_seconds, opened)
+    decoders = await _open_decoders(settings, opened)
     return [VideoEncoderServicer(decoders, models.engine, models.manifest, settings)]
 
 
 async def _music(settings: MusicSettings, opened: AsyncExitStack) -> list[object]:
     models = _open_models(settings, opened)
-    decoders = await _open_decoders(settings, settings.max_track_seconds, opened)
+    decoders = await _open_decoders(settings, opened)
     return [MusicEncoderServicer(decoders, models.engine, models.manifest, settings)]
 
 

@@ -198,6 +198,19 @@ async def test_an_upload_that_grows_too_large_is_refused(client: AsyncClient) ->
         await client.recommend(Endless())  # type: ignore[arg-type]
 
 
+async def test_clips_and_tracks_have_limits_of_their_own(
+    settings: StackSettings, media: Path, tmp_path: Path
+) -> None:
+    short = settings.model_copy(update={"max_clip_seconds": 10.0, "max_track_seconds": 25.0})
+    stack = Stack(DataFolder(tmp_path / "data", purpose="test"), short)
+    async with AsyncClient(await stack.start()) as client:
+        assert (await client.index(media / "tone0.flac")).created
+        with pytest.raises(MediaTooLarge):
+            await client.recommend(media / "long.mp4")
+        assert (await client.recommend(media / "clip.mp4")).hits
+    await stack.close()
+
+
 async def test_a_client_that_leaves_in_mid_upload_harms_nobody(client: AsyncClient, media: Path) -> None:
     async with grpc.aio.insecure_channel(client.address) as channel:
         stub = recommend_pb2_grpc.RecommenderServiceStub(channel)

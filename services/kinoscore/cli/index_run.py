@@ -15,8 +15,12 @@ from kinoscore.cli.indexing import Indexer, Outcome, Result, index_files, prune
 from kinoscore.cli.presentation import printable
 from kinoscore.cli.running import console, message
 from kinoscore.media.pool import DecodePool
+from kinoscore.media.types import Limits
 
 __all__ = ["index_run"]
+
+# The server has limits of its own, and tells them when it is asked to index.
+_NO_LIMITS = Limits(max_bytes=1 << 50, max_duration_seconds=1e9, max_pixels=1 << 40)
 
 _KIND_OF_NOTE = {Outcome.FAILED: "error", Outcome.DUPLICATE: "note"}
 
@@ -67,7 +71,7 @@ async def _probing_pool(server: Connection) -> AsyncIterator[DecodePool]:
     if server.stack is not None:
         yield server.stack.decoders
     else:
-        async with DecodePool(workers=1) as pool:
+        async with DecodePool(workers=1, limits=_NO_LIMITS) as pool:
             yield pool
 
 

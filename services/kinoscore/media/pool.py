@@ -159,10 +159,11 @@ class DecodePool:
     """A fixed number of decoder processes behind a bounded queue.
 
     Args:
-        workers: decoder processes. memory_limit_bytes: how far a worker may grow above its idle size; on
-        Linux. time_limit_seconds: how long a decoder may work on one file, without the time in which its
-        consumer is busy. limits: what a file may ask for. queue_limit: requests that may wait for a worker;
-        one more raises QueueFull.
+        workers: decoder processes.
+        memory_limit_bytes: how far a worker may grow above its idle size, in address space; on Linux only.
+        time_limit_seconds: how long a worker may take for one file, without its consumer's own time.
+        limits: what a file may ask for.
+        queue_limit: requests that may wait for a worker; one more raises QueueFull.
     """
 
     def __init__(
@@ -172,12 +173,14 @@ class DecodePool:
         memory_limit_bytes: int = 1 << 30,
         time_limit_seconds: float = 60.0,
         limits: Limits = DEFAULT_LIMITS,
+        audio_limits: Limits | None = None,
         queue_limit: int = 64,
     ) -> None:
         self._size = workers
         self._memory_limit_bytes = memory_limit_bytes
         self._time_limit_seconds = time_limit_seconds
         self._limits = limits
+        self._audio_limits = audio_limits or limits
         self._queue_limit = queue_limit
         self._workers: set[_Worker] = set()
         self._idle: asyncio.Queue[_Worker] = asyncio.Queue()
@@ -288,8 +291,9 @@ class DecodePool:
 
     def complete(self, job: Message) -> Message:
         """The job with what the pool knows: the limits, and the share of the cores that is free now."""
+        limits = self._limits if job["job"] == "frames" else self._audio_limits
         threads = max(1, min(MOST_THREADS, _cores() // self._leased))
-        return {**job, "limits": asdict(self._limits), "threads": threads}
+        return {**job, "limits": asdict(limits), "threads": threads}
 
     def give_back(self, worker: _Worker, *, finished: bool) -> None:
         """Takes a worker back that has finished its job, or that must be stopped first."""
