@@ -1,14 +1,15 @@
 """The oracle: how well any model could match clips and tracks of a generated world.
 
-It sees what each side renders - the theme and the cues, without the loss of reading them from pixels and samples - and
-knows how the world was drawn. Its similarity is the log-likelihood ratio of "one pair" against "two strangers", which
-no other similarity beats in expected recall@1 (Neyman and Pearson). Given the theme, the cues p of the clip and m of
-the track are jointly normal with the covariances that the loadings of `kinoscore.world.plans` imply, so
+It sees what each side renders - the theme and the cues, without the loss of reading them from pixels and
+samples - and knows how the world was drawn. Its similarity is the log-likelihood ratio of "one pair" against
+"two strangers", which no other similarity beats in expected recall@1 (Neyman and Pearson). Given the theme,
+the cues p of the clip and m of the track are jointly normal with the covariances that the loadings of
+`kinoscore.world.plans` imply, so
 
     llr(p, m) = log N([p, m]; mean, S) - log N(p; mean_p, S_pp) - log N(m; mean_m, S_mm) - log P(theme)
 
-for a common theme. For different themes it is minus infinity; `DIFFERENT_THEMES` stands for that. The clipping of valence
-and arousal to [-1, 1] is neglected.
+for a common theme. For different themes it is minus infinity; `DIFFERENT_THEMES` stands for that. The
+clipping of valence and arousal to [-1, 1] is neglected.
 """
 
 import csv
@@ -77,7 +78,8 @@ def read_rendered_cues(index: Path | str) -> RenderedCues:
 
 
 def oracle_similarity(queries: RenderedCues, gallery: RenderedCues) -> NDArray[np.float64]:
-    """f64[queries, gallery]: the log-likelihood ratio of every clip of `queries` with every track of `gallery`.
+    """f64[queries, gallery]: the log-likelihood ratio of every clip of `queries` with every track of
+    `gallery`.
 
     For the other direction, tracks searching clips, exchange the two and transpose.
     """
@@ -105,7 +107,8 @@ def oracle_similarity(queries: RenderedCues, gallery: RenderedCues) -> NDArray[n
 
 
 def theme_similarity(queries: RenderedCues, gallery: RenderedCues) -> NDArray[np.float64]:
-    """f64[queries, gallery]: 1.0 for a common theme, else 0.0; what a model gains that knows nothing but themes."""
+    """f64[queries, gallery]: 1.0 for a common theme, else 0.0; what a model gains that knows nothing but
+    themes."""
     return (queries.themes[:, None] == gallery.themes[None, :]).astype(np.float64)
 
 

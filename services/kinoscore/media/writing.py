@@ -15,7 +15,6 @@ import av
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
-from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
@@ -62,7 +61,9 @@ def write_video(
             if stream is None:
                 shape = frame.shape
                 if len(shape) != 3 or shape[2] != 3 or shape[0] % 2 or shape[1] % 2:
-                    raise InvalidRequest(f"a frame has the shape {shape}: give [height, width, 3], both sides even")
+                    raise InvalidRequest(
+                        f"a frame has the shape {shape}: give [height, width, 3], both sides even"
+                    )
                 stream = container.add_stream("libx264", rate=rate)
                 stream.height, stream.width = shape[:2]
                 stream.pix_fmt = "yuv420p"
@@ -105,7 +106,9 @@ def write_audio(
         stream = container.add_stream(codec, rate=rate, layout="mono")
         if codec == "libopus":
             stream.bit_rate = 64_000
-            stream.options = {"compression_level": "0"}  # of 10: the ear gains little above, the clock loses much
+            stream.options = {
+                "compression_level": "0"
+            }  # of 10: the ear gains little above, the clock loses much
         # Ogg keeps tags with the stream, other containers with the file.
         (stream.metadata if destination.suffix.lower() == ".ogg" else container.metadata).update(tags or {})
         resampler = AudioResampler(format="s16", layout="mono", rate=rate)
@@ -165,7 +168,9 @@ def _video_seconds(source: InputContainer) -> float:
         return float(stream.duration * stream.time_base)
     if source.duration is not None:
         return float(source.duration) / av.time_base
-    raise InvalidMedia(f"{Path(source.name).name} does not say how long it is: remux it first (ffmpeg -c copy)")
+    raise InvalidMedia(
+        f"{Path(source.name).name} does not say how long it is: remux it first (ffmpeg -c copy)"
+    )
 
 
 def _read_passage(track: Path, start_seconds: float, seconds: float) -> NDArray[np.float32]:
@@ -204,7 +209,11 @@ def _stereo_blocks(music: NDArray[np.float32]) -> Iterator[AudioFrame]:
     for begin in range(0, music.shape[1], 1024):  # an AAC frame
         block = np.ascontiguousarray(music[:, begin : begin + 1024])
         frame = AudioFrame.from_ndarray(block, format="fltp", layout="stereo")
-        frame.sample_rate, frame.pts, frame.time_base = PREVIEW_SAMPLE_RATE, begin, Fraction(1, PREVIEW_SAMPLE_RATE)
+        frame.sample_rate, frame.pts, frame.time_base = (
+            PREVIEW_SAMPLE_RATE,
+            begin,
+            Fraction(1, PREVIEW_SAMPLE_RATE),
+        )
         yield frame
 
 
@@ -239,7 +248,9 @@ def _opened_for_writing(path: Path) -> Iterator[OutputContainer]:
     except FileNotFoundError as error:
         raise NotFound(f"the folder {path.parent} does not exist: create it first") from error
     except ValueError as error:
-        raise InvalidRequest(f"no media container goes by the suffix {path.suffix!r}: use .mp4, .mkv or .mov") from error
+        raise InvalidRequest(
+            f"no media container goes by the suffix {path.suffix!r}: use .mp4, .mkv or .mov"
+        ) from error
     with container:
         yield container
 

@@ -37,8 +37,9 @@ def write_world(
 ) -> Path:
     """Writes `count` pairs to `<folder>/<split>`: NNNNNN.mp4, NNNNNN.ogg, and index.csv when all are there.
 
-    Pair NNNNNN has the seed `seed * 1,000,000 + NNNNNN`. Pairs that are whole already are kept, so an interrupted run
-    is resumed, and a larger count extends the world. Files appear under their names only when they are whole.
+    Pair NNNNNN has the seed `seed * 1,000,000 + NNNNNN`. Pairs that are whole already are kept, so an
+    interrupted run is resumed, and a larger count extends the world. Files appear under their names only when
+    they are whole.
 
     Args:
         folder: made if absent.
@@ -84,9 +85,9 @@ def write_pair(plan: PairPlan, clip_path: Path, track_path: Path) -> None:
 def index_columns() -> tuple[str, ...]:
     """The columns of index.csv.
 
-    `clip` and `track` are file names; `passage_start` and `passage_seconds` tell which part of the track fits the clip;
-    `factor_*` are the latent content factors, `picture_*` and `music_*` the cues as rendered on each side (of the
-    passage), all standard scores.
+    `clip` and `track` are file names; `passage_start` and `passage_seconds` tell which part of the track fits
+    the clip; `factor_*` are the latent content factors, `picture_*` and `music_*` the cues as rendered on
+    each side (of the passage), all standard scores.
     """
     return (
         *("id", "seed", "split", "clip", "track", "theme", "valence", "arousal"),
@@ -111,8 +112,12 @@ def pair_row(number: int, plan: PairPlan) -> dict[str, str]:
         **{f"music_{key}": value for key, value in plan.passage.cues.items()},
     }
     return {
-        **{"id": name, "seed": str(plan.seed), "split": plan.split, "theme": plan.factors.theme},
-        **{"clip": f"{name}.mp4", "track": f"{name}.ogg"},
+        "id": name,
+        "seed": str(plan.seed),
+        "split": plan.split,
+        "theme": plan.factors.theme,
+        "clip": f"{name}.mp4",
+        "track": f"{name}.ogg",
         **{key: f"{value:.6g}" for key, value in numbers.items()},
     }
 
@@ -173,6 +178,8 @@ def _write_index(folder: Path, split: Split, seed: int, count: int) -> Path:
     with temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, index_columns())
         writer.writeheader()
-        writer.writerows(pair_row(number, draw_pair(_pair_seed(seed, number), split)) for number in range(count))
+        writer.writerows(
+            pair_row(number, draw_pair(_pair_seed(seed, number), split)) for number in range(count)
+        )
     temporary.replace(index)
     return index

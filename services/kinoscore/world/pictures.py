@@ -1,7 +1,7 @@
 """Rendering a clip: a backdrop and particles in tones, then colour through a palette.
 
-A frame is built in tones (0 to 1), which a table of 256 colours turns into RGB; so colour, contrast and brightness cost
-nothing per pixel. Everything is float32 and vectorised over the picture.
+A frame is built in tones (0 to 1), which a table of 256 colours turns into RGB; so colour, contrast and
+brightness cost nothing per pixel. Everything is float32 and vectorised over the picture.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,13 +11,15 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from kinoscore.world.levels import curve, level_of
 from kinoscore.world.plans import ClipPlan
 from kinoscore.world.scenes import SCENES, Field, Grid, Particles
 from kinoscore.world.styles import PictureStyle
 
-__all__ = ["curve", "level_of", "render_clip"]
+__all__ = ["render_clip"]
 
 Colours = NDArray[np.uint8]
+Ramp = NDArray[np.float64]
 
 _WIDTH_OF_ROUND_THINGS = 0.6  # rings and rays are wider than high, so that a tilt shows in them too
 _IDENTITIES = 256  # of particles; they repeat beyond
@@ -50,17 +52,6 @@ def render_clip(plan: ClipPlan) -> Iterator[NDArray[np.uint8]]:
         yield frame
 
 
-def level_of(score: float) -> float:
-    """A standard score as a level between 0 and 1 (the logistic curve nearest to the normal distribution)."""
-    return float(1.0 / (1.0 + np.exp(-1.702 * score)))
-
-
-def curve(cues: Mapping[str, float], progress: float) -> float:
-    """How much is going on at a time (0 start, 1 end), as a standard score: `trend` tilts it, `arch` bends it."""
-    time = 2.0 * progress - 1.0
-    return 1.1 * cues["trend"] * time + 1.1 * cues["arch"] * (0.6 - 1.6 * time * time)
-
-
 @dataclass(frozen=True, slots=True)
 class _Appearance:
     """The cues of a clip in the units in which they are drawn."""
@@ -91,7 +82,7 @@ class _Appearance:
             dark_share=level["dark_share"],
             coarseness=0.27 * level["coarseness"],
             speed=0.25 * 2.0 ** (3.2 * level["speed"]),
-            cuts=int(round(5.5 * level["cuts"] ** 1.5)),
+            cuts=round(5.5 * level["cuts"] ** 1.5),
             edge=0.015 + 0.5 * level["smoothness"] ** 2,
             irregularity=1.0 - level["regularity"],
             tilt=0.6 * (level["tilt"] - 0.5) * 2.0,
@@ -166,14 +157,19 @@ class _Shot:
             glint_cells=cells,
             glint_shape=glint_shape,
             jitter=(0.30 * spare * random.uniform(-1, 1, (2, _IDENTITIES))).astype(np.float32),
-            sizes=(0.30 * (1 + 0.5 * spare * random.uniform(-1, 0.4, _IDENTITIES))
-                   * (random.random(_IDENTITIES) > 0.45 * spare)).astype(np.float32),
+            sizes=(
+                0.30
+                * (1 + 0.5 * spare * random.uniform(-1, 0.4, _IDENTITIES))
+                * (random.random(_IDENTITIES) > 0.45 * spare)
+            ).astype(np.float32),
             tones=random.random(_IDENTITIES).astype(np.float32),
             shape=style.shape,
             start=float(random.uniform(0.0, 7.0)),
         )
 
-    def draw_frame(self, seconds: float, appearance: _Appearance, presence: float) -> tuple[Field, Field, Field]:
+    def draw_frame(
+        self, seconds: float, appearance: _Appearance, presence: float
+    ) -> tuple[Field, Field, Field]:
         """Tones of the backdrop and of the particles, and the particles' opacity; all f32[height, width]."""
         phase = self.start + seconds * appearance.speed
         tones = SCENES[self.scene].backdrop(self.grid, phase)
@@ -230,7 +226,10 @@ def _lattice(particles: Particles, x: Field, y: Field, fineness: float) -> tuple
         wide_x = np.float32(_WIDTH_OF_ROUND_THINGS) * x
         angle = np.arctan2(y, wide_x) / np.float32(2 * np.pi) + np.float32(0.5)
         return angle * np.float32(sectors), np.hypot(wide_x, y) * np.float32(density / particles.stretch)
-    return (x * np.float32(density * min(1.0, particles.stretch)) , y * np.float32(density / max(1.0, particles.stretch)))
+    return (
+        x * np.float32(density * min(1.0, particles.stretch)),
+        y * np.float32(density / max(1.0, particles.stretch)),
+    )
 
 
 def _identities(column: Field, row: Field) -> NDArray[np.uint8]:
@@ -257,7 +256,11 @@ def _distance(shape: str, dx: Field, dy: Field) -> Field:
         case "frame":
             return np.abs(np.maximum(np.abs(dx), np.abs(dy)) - np.float32(0.2)) * 2 + np.float32(0.05)
         case "star":
-            return np.sqrt(np.abs(dx)) * np.float32(0.55) + np.sqrt(np.abs(dy)) * np.float32(0.55) - np.float32(0.12)
+            return (
+                np.sqrt(np.abs(dx)) * np.float32(0.55)
+                + np.sqrt(np.abs(dy)) * np.float32(0.55)
+                - np.float32(0.12)
+            )
         case "octagon":
             ax, ay = np.abs(dx), np.abs(dy)
             return np.maximum(np.maximum(ax, ay), (ax + ay) * np.float32(0.72))
@@ -265,7 +268,7 @@ def _distance(shape: str, dx: Field, dy: Field) -> Field:
 
 
 def _glint_lattice(x: Field, y: Field, random: Generator) -> tuple[NDArray[np.uint8], Field]:
-    """The cell that each pixel lies in, and how bright a glint in the middle of that cell would make the pixel."""
+    """The cell that each pixel lies in, and how bright a glint in the middle of the cell makes the pixel."""
     cell = np.float32(0.24)
     across, down = x / cell + np.float32(random.random()), y / cell + np.float32(random.random())
     column, row = np.floor(across), np.floor(down)
@@ -300,7 +303,8 @@ def _texture(random: Generator, texture: str, x: Field, y: Field) -> Field:
         case "none":
             return np.zeros_like(x)
         case "clouds":
-            return _smooth_noise(random, shape, 6) * np.float32(0.6) + _smooth_noise(random, shape, 14) * np.float32(0.4)
+            large, small = _smooth_noise(random, shape, 6), _smooth_noise(random, shape, 14)
+            return large * np.float32(0.6) + small * np.float32(0.4)
         case "fibres":
             columns = _smooth_noise(random, shape, 24)
             return columns.mean(axis=0, keepdims=True) * 3 + np.zeros_like(x)
@@ -315,7 +319,7 @@ def _texture(random: Generator, texture: str, x: Field, y: Field) -> Field:
 
 
 def _grain(random: Generator, style: PictureStyle) -> NDArray[np.int16] | None:
-    """i16[height + margin, width + margin], of which each frame takes another part; None for a clean picture."""
+    """i16[height + margin, width + margin]: each frame takes another part of it. None for a clean picture."""
     shape = (style.height + _GRAIN_MARGIN, style.width + _GRAIN_MARGIN)
     strength = 2.0 + 6.0 * style.grain_strength
     match style.grain:
@@ -386,7 +390,7 @@ _PALETTE_FAMILIES: Mapping[str, tuple[tuple[list[float], list[float]], tuple[lis
 }
 
 
-def _hsl(hue: NDArray[np.float64], saturation: NDArray[np.float64], light: NDArray[np.float64]) -> NDArray[np.float64]:
+def _hsl(hue: Ramp, saturation: Ramp, light: Ramp) -> NDArray[np.float64]:
     """f64[n, 3] in 0..255; hue in turns."""
     reach = np.clip(saturation, 0, 1) * np.minimum(light, 1 - light)
     place = np.array([0.0, 8.0, 4.0]) + 12.0 * (hue % 1.0)[:, None]

@@ -1,9 +1,9 @@
 """The scenes: for each theme a backdrop (a field of tones over the picture) and a layer of particles.
 
-Coordinates: `x` to the right and `y` downwards in half heights of the picture, (0, 0) in the middle, already turned by the
-tilt, mirrored, zoomed and bent by the irregularity. A backdrop returns tones, 0 dark to 1 light, at every pixel. `phase`
-is the time in seconds multiplied by the speed; `pitch` is the number of repetitions in a half height; `edge` is the
-width of an edge in half heights.
+Coordinates: `x` to the right and `y` downwards in half heights of the picture, (0, 0) in the middle, already
+turned by the tilt, mirrored, zoomed and bent by the irregularity. A backdrop returns tones, 0 dark to 1
+light, at every pixel. `phase` is the time in seconds multiplied by the speed; `pitch` is the number of
+repetitions in a half height; `edge` is the width of an edge in half heights.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,7 +37,7 @@ Backdrop = Callable[[Grid, float], Field]
 class Particles:
     """A lattice of small shapes that moves.
 
-    Args:
+    Attributes:
         velocity: of the lattice, in cells a unit of phase, along its first and second axis.
         cells: the lattice's density, in cells a half height, before the fineness.
         stretch: how much longer than wide a particle is; below 1 wider than long.
@@ -57,6 +57,8 @@ class Particles:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
+    """What a theme looks like."""
+
     backdrop: Backdrop
     particles: Particles
 
@@ -72,11 +74,17 @@ def _wave(cycles: Field, edge: float, pitch: float) -> Field:
     return np.clip(0.5 + steepness * np.sin(TAU * cycles), 0.0, 1.0)
 
 
+def _zigzag(cycles: Field) -> Field:
+    """1 at whole cycles, 0 half way between."""
+    return np.abs(cycles % 1.0 - np.float32(0.5)) * 2
+
+
 def _ramp(y: Field) -> Field:
     return np.clip(0.5 + 0.4 * y, 0.0, 1.0)
 
 
 def _f(value: float) -> np.float32:
+    """Keeps fields float32: a Python float would do for NumPy 2, a float64 of NumPy's would not."""
     return np.float32(value)
 
 
@@ -87,12 +95,12 @@ def _fireworks(g: Grid, phase: float) -> Field:
 
 
 def _carnival(g: Grid, phase: float) -> Field:
-    bunting = _step(_f(-0.45) + _f(0.35) * np.abs((g.x * _f(g.pitch) + _f(0.2 * phase)) % 1.0 - _f(0.5)) * 2 - g.y, g.edge)
+    bunting = _step(_f(-0.45) + _f(0.35) * _zigzag(g.x * _f(g.pitch) + _f(0.2 * phase)) - g.y, g.edge)
     return _f(0.35) + _f(0.5) * bunting + _f(0.15) * _ramp(g.y)
 
 
 def _dance(g: Grid, phase: float) -> Field:
-    folded = np.abs((g.angle * _f(6.0) + _f(0.15 * phase)) % 1.0 - _f(0.5)) * 2
+    folded = _zigzag(g.angle * _f(6.0) + _f(0.15 * phase))
     return _wave(g.radius * _f(g.pitch) - _f(0.4 * phase) + folded * _f(0.8), g.edge, g.pitch)
 
 
@@ -110,7 +118,9 @@ def _racing(g: Grid, phase: float) -> Field:
     depth = _f(0.35) / np.maximum(g.y + _f(0.15), 0.06)
     road = (np.abs(g.x) * depth < 0.55) & (g.y > -0.1)
     marks = _wave(depth * _f(1.5 * g.pitch) + _f(1.2 * phase), g.edge, 0.5)
-    ground = np.where(road, _f(0.25) + _f(0.65) * marks * (np.abs(g.x) * depth < 0.08), _f(0.5) + _f(0.25) * marks)
+    ground = np.where(
+        road, _f(0.25) + _f(0.65) * marks * (np.abs(g.x) * depth < 0.08), _f(0.5) + _f(0.25) * marks
+    )
     return np.where(g.y > -0.1, ground, _f(0.85) + _f(0.3) * g.y).astype(np.float32)
 
 
@@ -126,7 +136,8 @@ def _meadow(g: Grid, phase: float) -> Field:
     tone = np.full_like(g.x, 0.85)
     for layer in range(3):
         ridge = _f(0.45 * layer - 0.35) + _f(0.16) * np.sin(
-            TAU * (g.x * _f(0.35 * g.pitch * (1 + 0.4 * layer)) + _f(0.03 * phase * (layer + 1) + 0.37 * layer))
+            TAU
+            * (g.x * _f(0.35 * g.pitch * (1 + 0.4 * layer)) + _f(0.03 * phase * (layer + 1) + 0.37 * layer))
         )
         tone += (_f(0.62 - 0.22 * layer) - tone) * _step(g.y - ridge, g.edge)
     return tone
@@ -158,7 +169,9 @@ def _orbit(g: Grid, phase: float) -> Field:
 
 
 def _storm(g: Grid, phase: float) -> Field:
-    clouds = np.sin(TAU * (g.x * _f(0.5) + _f(0.2 * phase))) * np.sin(TAU * (g.y * _f(0.7) - _f(0.07 * phase)) + g.x)
+    clouds = np.sin(TAU * (g.x * _f(0.5) + _f(0.2 * phase))) * np.sin(
+        TAU * (g.y * _f(0.7) - _f(0.07 * phase)) + g.x
+    )
     flash = _f(0.55) if int(phase * 1.7) % 5 == 0 else _f(0.0)
     return np.clip(_f(0.3) - _f(0.25) * g.y + _f(0.2) * clouds + flash * (g.y < 0), 0.0, 1.0)
 
@@ -176,12 +189,16 @@ def _machine(g: Grid, phase: float) -> Field:
         radius = np.hypot(x, g.y)
         angle = np.arctan2(g.y, x) / TAU
         teeth = _wave(angle * _f(round(4 + 4 * g.pitch)) + _f(side * 0.5 * phase), g.edge, g.pitch)
-        tone = np.maximum(tone, _f(0.75) * _step(_f(0.45) + _f(0.18) * teeth - radius, g.edge) * (radius > 0.2))
+        tone = np.maximum(
+            tone, _f(0.75) * _step(_f(0.45) + _f(0.18) * teeth - radius, g.edge) * (radius > 0.2)
+        )
     return tone
 
 
 def _labyrinth(g: Grid, phase: float) -> Field:
-    return _wave((np.abs(g.x) + np.abs(g.y)) * _f(1.2 * g.pitch) + _f(0.15 * phase), g.edge, g.pitch) * _f(0.7) + _f(0.1)
+    return _wave((np.abs(g.x) + np.abs(g.y)) * _f(1.2 * g.pitch) + _f(0.15 * phase), g.edge, g.pitch) * _f(
+        0.7
+    ) + _f(0.1)
 
 
 def _swarm(g: Grid, phase: float) -> Field:
@@ -232,7 +249,9 @@ def _skyline(g: Grid, phase: float) -> Field:
     height = _f(0.45) * np.sin(block * _f(12.9898)) ** 2 - _f(0.35)
     house = _step(g.y - height, min(g.edge, 0.08))
     windows = ((place % _f(0.34)) > 0.17) & ((g.y * _f(1.5 * g.pitch) % _f(0.34)) > 0.17)
-    return _f(0.65) * (1 - house) + house * (_f(0.12) + _f(0.6) * (windows & (np.sin(block * _f(7.1)) > -0.3)))
+    return _f(0.65) * (1 - house) + house * (
+        _f(0.12) + _f(0.6) * (windows & (np.sin(block * _f(7.1)) > -0.3))
+    )
 
 
 SCENES: Mapping[str, Scene] = {

@@ -1,8 +1,8 @@
 """Styles: everything about a clip or a track that its factors do not decide.
 
-The families of a style (palettes, shapes, textures; timbres, drum kits, rooms) are divided among the splits: validation
-and test use none that train uses, nor any that the other uses. Whatever is continuous (brightness, key, gain, ...) is
-drawn alike in every split.
+The families of a style (palettes, shapes, textures; timbres, drum kits, rooms) are divided among the splits:
+validation and test use none that train uses, nor any that the other uses. Whatever is continuous (brightness,
+key, gain, ...) is drawn alike in every split.
 """
 
 from collections.abc import Mapping
@@ -57,7 +57,7 @@ _T = TypeVar("_T")
 class PictureStyle:
     """The nuisance of a clip.
 
-    Args:
+    Attributes:
         palette, shape, texture, grain: families, one each of the split's.
         width, height: of the frames in pixels, both even.
         hue: of the darkest colour, a share of the colour circle.
@@ -96,7 +96,7 @@ class PictureStyle:
 class MusicStyle:
     """The nuisance of a track.
 
-    Args:
+    Attributes:
         melody, chords, bass: timbre families of the split.
         kit: the drum kit's family of the split.
         room: the reverberation's family of the split.

@@ -1,7 +1,7 @@
 """Timbres, drums and rooms: the sounds that a track is played with.
 
-A note is cut from a table of its pitch, which is synthesised once: one period with all partials and one with the lowest
-only, read at the note's frequency and cross-faded as the upper partials die away.
+A note reads two periods of its timbre, one with all partials and one with the lowest only, at its frequency
+and cross-fades from the first to the second as the upper partials die away.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ _PARTIALS = 16
 class Timbre:
     """How an instrument sounds.
 
-    Args:
+    Attributes:
         partials: amplitudes of the first partials.
         decay: seconds in which a held note falls by 8.7 dB; infinite for instruments that are blown or bowed.
         damping: seconds in which the upper partials fall by 8.7 dB.
@@ -83,7 +83,7 @@ def _period(amplitudes: NDArray[np.float64]) -> Samples:
 
 
 def _places(count: int, hertz: float, bend: Samples | None) -> NDArray[np.int64]:
-    """Where in a period each of `count` samples lies; `bend` delays it (negative) or hastens it, in seconds."""
+    """Where in a period each of `count` samples lies; `bend` delays (negative) or hastens it, in seconds."""
     places = np.arange(count) * round(hertz / SAMPLE_RATE * _PERIOD * 65_536) >> 16
     if bend is not None:
         places += (bend * np.float32(hertz * _PERIOD)).astype(np.int64)
@@ -127,6 +127,7 @@ _TIMBRES: Mapping[str, Timbre] = {
 
 
 def timbre_named(name: str) -> Timbre:
+    """One of the timbres that `kinoscore.world.styles` lists."""
     return _TIMBRES[name]
 
 
@@ -184,12 +185,15 @@ def ambience_sound(ambience: Ambience, count: int, random: Generator) -> Samples
         case Motion.TICKS:
             ticks = np.arange(0, count, 0.5 * period * SAMPLE_RATE)
             envelope, bend = _bursts(ticks, count, 0.02), 0.0
-    hertz = np.float32(ambience.hertz) * np.exp2(np.float32(bend) * (_saw(time, 1.5 * period) - np.float32(0.5)))
+    hertz = np.float32(ambience.hertz) * np.exp2(
+        np.float32(bend) * (_saw(time, 1.5 * period) - np.float32(0.5))
+    )
     # Noise about zero frequency, moved up to the band by a carrier.
     width = max(1, round(SAMPLE_RATE / (0.6 * ambience.hertz)))
     noise = random.standard_normal(count + width, dtype=np.float32).cumsum(dtype=np.float64)
     slow = (noise[width:] - noise[:-width]).astype(np.float32)
-    sound = slow * np.sin(np.cumsum(hertz.astype(np.float64) * (2 * np.pi / SAMPLE_RATE))).astype(np.float32) * envelope
+    carrier = np.sin(np.cumsum(hertz.astype(np.float64) * (2 * np.pi / SAMPLE_RATE))).astype(np.float32)
+    sound = slow * carrier * envelope
     return sound / np.float32(np.sqrt((sound**2).mean()) + 1e-9)
 
 
@@ -200,7 +204,8 @@ def _saw(time: Samples, period: float) -> Samples:
 def _bursts(starts: NDArray[np.float64], count: int, seconds: float) -> Samples:
     """f32[count]: exponential bursts from the given samples on."""
     envelope = np.zeros(count, np.float32)
-    burst = np.exp(np.arange(round(5 * seconds * SAMPLE_RATE), dtype=np.float32) / np.float32(-seconds * SAMPLE_RATE))
+    decay = np.float32(-seconds * SAMPLE_RATE)
+    burst = np.exp(np.arange(round(5 * seconds * SAMPLE_RATE), dtype=np.float32) / decay)
     for start in starts.astype(int):
         length = min(len(burst), count - start)
         envelope[start : start + length] += burst[:length]
