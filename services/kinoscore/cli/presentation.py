@@ -68,16 +68,13 @@ def recommendation_table(hits: Iterable[Hit]) -> Table:
 
 
 def print_recommendation(recommendation: Recommendation, *, clip: str, timings: bool = False) -> None:
-    """The clip in one line, the table, and the attributions that the licences ask for."""
+    """The clip in one line, the table, why each track is there, and the attributions that licences ask for."""
     out = _stdout()
     out.print(Text(_clip_line(recommendation, clip)))
     out.print()
     out.print(recommendation_table(recommendation.hits))
-    credits = [(hit.rank, hit.track.attribution) for hit in recommendation.hits if hit.track.attribution]
-    if credits:
-        out.print("\nattribution")
-        for rank, attribution in credits:
-            out.print(Text(f"  {rank}. {printable(attribution)}"))
+    _print_lines(out, "why", {hit.rank: "; ".join(hit.reasons) for hit in recommendation.hits})
+    _print_lines(out, "attribution", {hit.rank: hit.track.attribution for hit in recommendation.hits})
     if timings:
         out.print()
         print_timings(recommendation.timings)
@@ -145,6 +142,15 @@ def print_stored_track(stored: StoredTrack) -> None:
         )
     out.print()
     out.print(table)
+
+
+def _print_lines(out: Console, heading: str, lines: dict[int, str]) -> None:
+    """A line for each rank that has one, under a heading."""
+    told = {rank: line for rank, line in lines.items() if line}
+    if told:
+        out.print(f"\n{heading}")
+    for rank, line in told.items():
+        out.print(Text(f"  {rank}. {printable(line)}"), soft_wrap=True)
 
 
 def _clip_line(recommendation: Recommendation, clip: str) -> str:
