@@ -105,10 +105,11 @@ async def test_a_file_name_of_any_bytes_is_found(pool: DecodePool, clip: Path, t
 
 async def test_a_crash_costs_one_request(pool: DecodePool, clip: Path) -> None:
     (pid,) = pool.worker_pids
-    with pytest.raises(InvalidMedia, match="crashed"):
-        async with pool.decode_frames(clip, LONG_SPEC, timeout=20) as job:
-            async for _ in job:
-                os.kill(pid, signal.SIGKILL)
+    async with pool.decode_frames(clip, LONG_SPEC, timeout=20) as job:
+        await anext(job)
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(InvalidMedia, match="crashed"):
+            _ = [batch async for batch in job]
     assert await count_frames(pool, clip) == 8
     assert pool.worker_pids != (pid,)
 
@@ -221,8 +222,8 @@ async def test_a_file_that_needs_too_much_memory_is_refused_and_the_next_is_not(
     clip: Path, tmp_path: Path
 ) -> None:
     large = write_clip(tmp_path / "large.mp4", [np.zeros((2160, 3840, 3), np.uint8)] * 3)
-    async with DecodePool(1, memory_limit_bytes=24 << 20) as pool:
-        with pytest.raises((MediaTooLarge, InvalidMedia), match="memory"):
+    async with DecodePool(1, memory_limit_bytes=40 << 20) as pool:
+        with pytest.raises((MediaTooLarge, InvalidMedia), match=r"too large|memory"):
             await count_frames(pool, large)
         assert await count_frames(pool, clip) == 8
 
@@ -238,12 +239,23 @@ async def test_closing_leaves_no_process_and_no_shared_memory(clip: Path) -> Non
         await anext(job)
         await pool.close()
         with pytest.raises(Unavailable):
-            async for _ in job:
-                pass
+            _ = [batch async for batch in job]
     with pytest.raises(Unavailable):
         await count_frames(pool, clip)
     assert not any(is_running(pid) for pid in pids)
     await until(lambda: (set(os.listdir("/dev/shm")), len(os.listdir("/proc/self/fd"))) == before)
+
+
+async def test_closing_ends_the_wait_for_a_worker(clip: Path) -> None:
+    pool = DecodePool(1)
+    await pool.start()
+    async with pool.decode_frames(clip, LONG_SPEC):
+        waiting = [asyncio.create_task(count_frames(pool, clip, timeout=None)) for _ in range(2)]
+        await until(lambda: pool._waiting == 2)
+        await pool.close()
+        for request in waiting:
+            with pytest.raises(Unavailable):
+                await request
 
 
 async def test_memory_of_a_job_is_given_back(pool: DecodePool, clip: Path) -> None:

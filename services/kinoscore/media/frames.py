@@ -53,17 +53,12 @@ class SampledVideo:
                 yield shown
             self._end_seconds = seconds + (frame.duration * self._time_base or self._frame_seconds)
         if self._end_seconds == 0:
-            raise self._no_frame()
+            # Codecs call it invalid data, too, when memory or FFmpeg's own limit (16380 x 16380) is exceeded.
+            raise InvalidMedia(
+                "no frame of the video could be decoded: it is damaged, or its pictures are too large"
+            )
         if shown := sampler.finish(self._end_seconds):
             yield shown
-
-    def _no_frame(self) -> InvalidMedia:
-        # FFmpeg refuses pictures from about 16380 x 16380 on, and then tells no size at all.
-        if self._stream.codec_context.width:
-            return InvalidMedia("no frame of the video could be decoded")
-        return InvalidMedia(
-            "no frame of the video could be decoded: it is damaged, or above 16000 x 16000 pixels"
-        )
 
     def summary(self) -> MediaSummary:
         warnings = self._reader.warnings(self._end_seconds, self._declared_seconds)

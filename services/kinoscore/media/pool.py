@@ -102,10 +102,6 @@ class _Worker:
     def pid(self) -> int:
         return self._process.pid
 
-    @property
-    def is_alive(self) -> bool:
-        return self._process.returncode is None and not self._output.at_eof()
-
     def send(self, message: Message) -> None:
         # Never drained: a job and its acknowledgements are far smaller than the pipe.
         if not self._input.is_closing():
@@ -183,7 +179,8 @@ class DecodePool:
         self._audio_limits = audio_limits or limits
         self._queue_limit = queue_limit
         self._workers: set[_Worker] = set()
-        self._idle: asyncio.Queue[_Worker] = asyncio.Queue()
+        # None wakes a waiting request after the pool was closed.
+        self._idle: asyncio.Queue[_Worker | None] = asyncio.Queue()
         self._waiting = 0
         self._leased = 0
         self._errands: set[asyncio.Task[None]] = set()
@@ -207,8 +204,10 @@ class DecodePool:
             raise (error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error) from None
 
     async def close(self) -> None:
-        """Ends all workers. A job that still runs raises Unavailable."""
+        """Ends all workers. Requests that wait or run raise Unavailable."""
         self._closed = True
+        for _ in range(self._waiting):
+            self._idle.put_nowait(None)
         errands = list(self._errands)
         for errand in errands:
             errand.cancel()
@@ -270,7 +269,7 @@ class DecodePool:
         return self._time_limit_seconds
 
     async def lease(self) -> _Worker:
-        """Waits for a worker that is alive and free."""
+        """Waits for a worker that is free."""
         if self._closed or not (self._workers or self._errands):
             raise Unavailable("the decoders are not running")
         if self._idle.empty() and self._waiting >= self._queue_limit:
@@ -280,12 +279,11 @@ class DecodePool:
             )
         self._waiting += 1
         try:
-            while True:
-                worker = await self._idle.get()
-                if worker.is_alive:
-                    self._leased += 1
-                    return worker
-                self._run_errand(self._replace(worker))
+            worker = await self._idle.get()
+            if worker is None:
+                raise Unavailable("the decoders are shutting down")
+            self._leased += 1
+            return worker
         finally:
             self._waiting -= 1
 
@@ -325,7 +323,7 @@ class DecodePool:
         try:
             async with asyncio.timeout(CANCEL_GRACE_SECONDS):
                 while message := await worker.receive():
-                    if "offset" not in message:
+                    if "offset" not in message and "started" not in message:
                         self._put_idle(worker)
                         return
         except TimeoutError:
@@ -390,23 +388,40 @@ class DecodeJob(Generic[Item]):
     async def __aenter__(self) -> Self:
         started = time.monotonic()
         try:
-            async with asyncio.timeout(self._remaining_seconds()):
-                self._worker = await self._pool.lease()
-        except TimeoutError as error:
-            raise DeadlineExceeded("no decoder became free in time") from error
+            while not await self._start():
+                pass
+        except BaseException:
+            self._leave()
+            raise
         self.queue_seconds = time.monotonic() - started
-        self._worker.send(self._pool.complete(self._job))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            self._pool.give_back(worker, finished=False)
+        self._leave()
 
     def __aiter__(self) -> Self:
         return self
+
+    async def _start(self) -> bool:
+        """Hands the job to a worker; False when that one died before, of something else."""
+        try:
+            async with asyncio.timeout(self._remaining_seconds()):
+                worker = self._worker = await self._pool.lease()
+        except TimeoutError as error:
+            raise DeadlineExceeded("no decoder became free in time") from error
+        worker.send(self._pool.complete(self._job))
+        if await self._receive(worker) is not None:
+            return True
+        self._worker = None
+        self._pool.discard(worker)
+        return False
+
+    def _leave(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            self._pool.give_back(worker, finished=False)
 
     async def __anext__(self) -> Item:
         if self._worker is None:

@@ -6,7 +6,7 @@
     {"acknowledge": true}                                                       a slot may be written again
     {"cancel": true}                                                            the rest is not wanted
 
-and writes to standard output {"ready": true} once, and then for each job any number of
+and writes to standard output {"ready": true} once, and then for each job {"started": true}, any number of
 
     {"offset": bytes, "timestamps": [seconds, ...]}    uint8 [n, height, width, 3] lies in the shared file
     {"offset": bytes, "samples": n}                    float32 [n] lies in the shared file
@@ -132,6 +132,7 @@ def main() -> None:
     pipes.send({"ready": True})
     while True:
         job = pipes.next_job()
+        pipes.send({"started": True})
         try:
             for message in _run(job, shared_file, pipes):
                 pipes.send(message)
