@@ -416,6 +416,19 @@ def test_limits_come_from_a_settings_file_and_a_wrong_file_is_told(
     assert "unknown key 'no_such_key'" in wrong.stderr
 
 
+def test_the_demo_shows_everything_once_and_again_takes_what_is_there(kinoscore: Kinoscore) -> None:
+    preview = kinoscore.folder / "preview.mp4"
+    first = kinoscore("demo", "--preview", preview, "-k", 2)
+    assert first.returncode == 0, first.stderr
+    assert "12 added" in first.stderr
+    for clip in ("joyful-carnival.mp4", "sad-vigil.mp4"):
+        assert clip in first.stdout
+    assert preview.stat().st_size > 10_000
+    again = kinoscore("demo", "--json")
+    assert "12 unchanged" in again.stderr
+    assert {len(answer["hits"]) for answer in json.loads(again.stdout).values()} == {5}
+
+
 def test_the_version_is_printed() -> None:
     import kinoscore as package
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kinoscore import Emotion, Hit, Recommendation, StoredTrack, Timings, Track
+from kinoscore import Emotion, Recommendation, StoredTrack, Timings, Track
 
 __all__ = [
     "clock",
@@ -21,6 +21,8 @@ __all__ = [
 
 # Wide enough that nothing is cut when the output goes to a file.
 _WIDTH_OF_A_FILE = 160
+# From this many columns on there is room for artist, licence and tags.
+_WIDE = 120
 
 
 def printable(text: str) -> str:
@@ -36,45 +38,52 @@ def clock(seconds: float) -> str:
     return f"{minutes}:{whole:02d}" + (f".{tenth}" if tenth else "")
 
 
-def recommendation_table(hits: Iterable[Hit]) -> Table:
-    """The ranked tracks: the passage of each, its scores, and the emotion of both sides as clip / track."""
+def recommendation_table(recommendation: Recommendation, *, clip: str, wide: bool) -> Table:
+    """The clip, and under it the ranked tracks: passages, scores, and the emotion of both sides.
+
+    A narrow table leaves out artist and licence.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("#", justify="right")
     table.add_column("title", overflow="fold", ratio=3)
-    table.add_column("artist", overflow="fold", ratio=2)
+    if wide:
+        table.add_column("artist", overflow="fold", ratio=2)
     table.add_column("passage", no_wrap=True)
-    for name in ("score", "fused", "content", "emotion"):
+    for name in ("score", "fused", "content", "emotion", "valence", "arousal"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("valence\nclip / track", no_wrap=True)
-    table.add_column("arousal\nclip / track", no_wrap=True)
-    table.add_column("licence", overflow="fold", ratio=1)
-    for hit in hits:
-        end = hit.passage_start_seconds + hit.passage_duration_seconds
-        clip, track = hit.clip_emotion, hit.track_emotion
-        table.add_row(
-            str(hit.rank),
-            Text(printable(hit.track.title or hit.track.track_id)),
-            Text(printable(hit.track.artist)),
-            f"{clock(hit.passage_start_seconds)}-{clock(end)}",
-            f"{hit.score:.4f}",
-            f"{hit.fused_score:.4f}",
-            f"{hit.content_score:.4f}",
-            f"{hit.emotion_score:.4f}",
-            f"{clip.valence:+.2f} / {track.valence:+.2f}",
-            f"{clip.arousal:+.2f} / {track.arousal:+.2f}",
-            Text(printable(hit.track.licence)),
-        )
+    if wide:
+        table.add_column("licence", overflow="fold", ratio=1)
+
+    def add_row(rank: str, title: str, artist: str, cells: list[str], licence: str, style: str) -> None:
+        names = [title, artist] if wide else [title]
+        ends = [licence] if wide else []
+        texts = (Text(printable(text)) for text in (rank, *names, *cells, *ends))
+        table.add_row(*texts, style=style)
+
+    length = recommendation.clip_duration_seconds
+    add_row(
+        "", clip, "", [_stretch(0.0, length), *[""] * 4, *_affect(recommendation.clip_emotion)], "", "dim"
+    )
+    for hit in recommendation.hits:
+        scores = (hit.score, hit.fused_score, hit.content_score, hit.emotion_score)
+        cells = [
+            _stretch(hit.passage_start_seconds, hit.passage_duration_seconds),
+            *(f"{score:.3f}" for score in scores),
+            *_affect(hit.track_emotion),
+        ]
+        title = hit.track.title or hit.track.track_id
+        add_row(str(hit.rank), title, hit.track.artist, cells, hit.track.licence, "")
     return table
 
 
 def print_recommendation(recommendation: Recommendation, *, clip: str, timings: bool = False) -> None:
-    """The clip in one line, the table, why each track is there, and the attributions that licences ask for."""
+    """The clip in one line, the table, why each track is there, and the attributions that are asked for."""
     out = _stdout()
     out.print(Text(_clip_line(recommendation, clip)))
     out.print()
-    out.print(recommendation_table(recommendation.hits))
+    out.print(recommendation_table(recommendation, clip=clip, wide=out.width >= _WIDE))
     _print_lines(out, "why", {hit.rank: "; ".join(hit.reasons) for hit in recommendation.hits})
-    _print_lines(out, "attribution", {hit.rank: hit.track.attribution for hit in recommendation.hits})
+    _print_lines(out, "artist and licence", {hit.rank: _credit(hit.track) for hit in recommendation.hits})
     if timings:
         out.print()
         print_timings(recommendation.timings)
@@ -90,26 +99,25 @@ def print_timings(timings: Timings) -> None:
 
 
 def print_tracks(tracks: Iterable[Track]) -> None:
-    """A catalogue as a table, one track a line."""
+    """A catalogue as a table, one track a line; a narrow one leaves out licence and tags."""
+    out = _stdout()
+    wide = out.width >= _WIDE
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("track id", no_wrap=True)
     table.add_column("title", overflow="fold", ratio=3)
     table.add_column("artist", overflow="fold", ratio=2)
     table.add_column("length", justify="right", no_wrap=True)
     table.add_column("tempo", justify="right", no_wrap=True)
-    table.add_column("licence", overflow="fold", ratio=1)
-    table.add_column("tags", overflow="fold", ratio=2)
+    if wide:
+        table.add_column("licence", overflow="fold", ratio=1)
+        table.add_column("tags", overflow="fold", ratio=2)
     for track in tracks:
-        table.add_row(
-            Text(track.track_id),
-            Text(printable(track.title)),
-            Text(printable(track.artist)),
-            clock(round(track.duration_seconds)),
-            f"{track.tempo:.0f}" if track.tempo else "",
-            Text(printable(track.licence)),
-            Text(printable(", ".join(track.tags))),
-        )
-    _stdout().print(table)
+        texts = [track.track_id, track.title, track.artist, clock(round(track.duration_seconds))]
+        texts.append(f"{track.tempo:.0f}" if track.tempo else "")
+        if wide:
+            texts += [track.licence, ", ".join(track.tags)]
+        table.add_row(*(Text(printable(text)) for text in texts))
+    out.print(table)
 
 
 def print_stored_track(stored: StoredTrack) -> None:
@@ -136,12 +144,23 @@ def print_stored_track(stored: StoredTrack) -> None:
     for name in ("passage", "valence", "arousal"):
         table.add_column(name, justify="left" if name == "passage" else "right")
     for point in stored.passages:
-        end = point.start_seconds + point.duration_seconds
-        table.add_row(
-            f"{clock(point.start_seconds)}-{clock(end)}", f"{point.valence:+.2f}", f"{point.arousal:+.2f}"
-        )
+        passage = _stretch(point.start_seconds, point.duration_seconds)
+        table.add_row(passage, f"{point.valence:+.2f}", f"{point.arousal:+.2f}")
     out.print()
     out.print(table)
+
+
+def _stretch(start_seconds: float, duration_seconds: float) -> str:
+    return f"{clock(start_seconds)}-{clock(start_seconds + duration_seconds)}"
+
+
+def _affect(emotion: Emotion) -> tuple[str, str]:
+    return f"{emotion.valence:+.2f}", f"{emotion.arousal:+.2f}"
+
+
+def _credit(track: Track) -> str:
+    """Who made a track, how it may be used, and the text that the licence asks for."""
+    return ", ".join(text for text in (track.artist, track.licence, track.attribution) if text)
 
 
 def _print_lines(out: Console, heading: str, lines: dict[int, str]) -> None:

@@ -1,6 +1,8 @@
+import io
 import json
 
 import pytest
+from rich.console import Console
 
 from kinoscore import Emotion, Hit, KeyFrame, Recommendation, StoredTrack, Timings, Track
 from kinoscore.cli.documents import recommendation_document, stored_track_document, to_json
@@ -10,6 +12,7 @@ from kinoscore.cli.presentation import (
     print_stored_track,
     print_tracks,
     printable,
+    recommendation_table,
 )
 
 CLIP = Emotion(0.31234, -0.2, 0.2, 0.2, {"calm": 0.7, "joyful": 0.3})
@@ -61,13 +64,24 @@ def test_the_table_tells_passage_scores_emotions_and_attribution(capsys: pytest.
         "clip.mp4: 10.0 s, valence +0.31, arousal -0.20, mostly calm (0.70), key frames at 0:01.5",
         "Meadow",
         "0:06-0:18",
-        "0.1235",
-        "+0.31 / +0.25",
-        "CC-BY-4.0",
-        "1. Meadow by Ann",
+        "0.123",
+        "+0.31",
+        "+0.25",
+        "1. both calm",
+        "1. Ann, CC-BY-4.0, Meadow by Ann",
         "total 0.500 s",
     ):
         assert piece in out
+
+
+@pytest.mark.parametrize(("columns", "told"), [(160, True), (80, False)])
+def test_a_narrow_table_leaves_out_artist_and_licence(columns: int, told: bool) -> None:
+    out = Console(width=columns, record=True, file=io.StringIO())
+    out.print(recommendation_table(make_recommendation(), clip="clip.mp4", wide=told))
+    text = out.export_text()
+    assert ("artist" in text and "CC-BY-4.0" in text) is told
+    assert all(len(line.rstrip()) <= columns for line in text.splitlines())
+    assert "Meadow" in text
 
 
 def test_names_from_strangers_cannot_take_over_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
