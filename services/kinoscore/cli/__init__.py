@@ -14,6 +14,8 @@
     index_run         one run of it, with progress
     demo_files        the media of the demo
     checks            what the doctor looks at
+
+Commands import what is heavy where they use it, so that `kinoscore --help` stays quick.
 """
 
 from kinoscore.cli.application import main
