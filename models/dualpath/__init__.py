@@ -1,8 +1,8 @@
 """dualpath: the offline trainer of kinoscore's dual-path video-music retrieval network.
 
-The method is that of Gu, Shen and Lv, "A Dual-Path Cross-Modal Network for Video-Music Retrieval", Sensors 2023,
-23(2), 805 (doi 10.3390/s23020805). The publication's abstract gives no dimensions, formulas or data sets; where a
-docstring says "our choice", the decision is ours.
+The method is that of Gu, Shen and Lv, "A Dual-Path Cross-Modal Network for Video-Music Retrieval", Sensors
+2023, 23(2), 805 (doi 10.3390/s23020805). The publication's abstract gives no dimensions, formulas or data
+sets; where a docstring says "our choice", the decision is ours.
 
     config       the numbers of a model and the switches of the method
     networks     fixed front ends, backbones, encoders and heads of both modalities, the fused space

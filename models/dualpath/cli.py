@@ -1,4 +1,4 @@
-"""The `dualpath` command: generate, fit, evaluate, export. torch is imported by the commands, not by --help."""
+"""The `dualpath` command: generate, fit, evaluate, export. --help does not wait for torch."""
 
 import datetime
 import sys
@@ -21,7 +21,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 def main() -> None:
     """Entry point: errors are one line on stderr, exit 1; Ctrl-C is exit 130."""
     try:
-        commands(standalone_mode=False)
+        commands(prog_name="dualpath", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -60,7 +60,8 @@ def commands() -> None:
 def generate(world: Path, train: int, validation: int, test: int, seed: int, workers: int) -> None:
     """Renders a generated world of paired clips and music into the folder WORLD.
 
-    Run it again to go on after an interruption: pairs that are there are kept. A split of 0 pairs is left out.
+    Run it again to go on after an interruption: pairs that are there are kept. A split of 0 pairs is left
+    out.
     """
     from kinoscore.world import write_world
 
@@ -108,8 +109,8 @@ def generate(world: Path, train: int, validation: int, test: int, seed: int, wor
 def fit(**options: Any) -> None:
     """Trains the network on a world and keeps the epoch that validates best.
 
-    Every epoch ends with a checkpoint; run the same command with --resume to go on. The switches at the end take
-    single ideas of the method away, to see what each of them brings.
+    Every epoch ends with a checkpoint; run the same command with --resume to go on. The switches at the end
+    take single ideas of the method away, to see what each of them brings.
     """
     from dualpath.data.cache import open_cache
     from dualpath.data.index import read_index
@@ -157,8 +158,8 @@ def fit(**options: Any) -> None:
         progress=click.echo,
     )
     click.echo(
-        f"best epoch {summary['best_epoch']} of {summary['epochs']}, validation {100 * summary['validation_score']:.2f}; "
-        f"ranking weights {summary['weights']}"
+        f"best epoch {summary['best_epoch']} of {summary['epochs']}, "
+        f"validation {100 * summary['validation_score']:.2f}; ranking weights {summary['weights']}"
     )
 
 
@@ -172,8 +173,8 @@ def fit(**options: Any) -> None:
 def evaluate(run: Path, data: Path, cache: Path | None, split: str, gallery: int, threads: int) -> None:
     """Prints retrieval figures of the model in RUN, beside an oracle and a random order.
 
-    The oracle sees the theme and the cues that each side renders, and knows how the world was drawn: the most that any
-    model could reach. The figures are written to RUN/evaluation-SPLIT.json too.
+    The oracle sees the theme and the cues that each side renders, and knows how the world was drawn: the most
+    that any model could reach. The figures are written to RUN/evaluation-SPLIT.json too.
     """
     import torch
 

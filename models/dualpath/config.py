@@ -1,4 +1,4 @@
-"""The numbers of a model and the switches of the method, as frozen values that travel with every checkpoint."""
+"""The numbers of a model and the switches of the method: frozen values that travel with every checkpoint."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -61,7 +61,8 @@ class NetworkConfig:
         key_frames: the emotion of a clip pools its emotion key frames (else all frames).
         channel_attention: squeeze-and-excitation over the channels of the music features.
         fusion: "mlp", or "sum" of two linear projections.
-        themes, attributes: how many theme classes and numeric content labels the training data has; 0 without.
+        themes, attributes: how many theme classes and numeric content labels the training data has; 0
+            without.
     """
 
     video: VideoNumbers = field(default_factory=VideoNumbers)
@@ -116,7 +117,8 @@ class TrainingConfig:
         polarity_factor: lambda of the metric losses; 0 gives the plain losses.
         neutral_band: valence within this distance of the training mean has polarity 0.
         temperature: of InfoNCE and of the contrastive distinguish loss.
-        average_decay: of the exponential moving average of the weights, which is what is evaluated and exported.
+        average_decay: of the exponential moving average of the weights, which is what is evaluated and
+            exported.
     """
 
     epochs: int = 40

@@ -1,8 +1,9 @@
 """What may change without changing the match: appearance and recording, never motion, figure or emotion.
 
-Pictures: hue, warmth, brightness, contrast, a little zoom and shift; the same for all frames of a clip. Never a mirror
-image: which way things move counts. Music: equaliser, level, key, masked bands, half a second of shift. All draws come
-from the given generator, so a run can be repeated.
+Pictures: hue, warmth, brightness, contrast, a little zoom and shift; the same for all frames of a clip. Never
+a mirror
+image: which way things move counts. Music: equaliser, level, key, masked bands, half a second of shift. All
+draws come from the given generator, so a run can be repeated.
 """
 
 import math
@@ -41,7 +42,7 @@ def augment_pictures(pictures: Tensor, strength: float, generator: torch.Generat
 
 def augment_spectra(spectra: Spectra, valid: Tensor, strength: float, generator: torch.Generator) -> Spectra:
     """Spectra of [n, 4] windows -> Spectra of the same shapes."""
-    count, windows, frames, _ = spectra.mel.shape
+    count, _, frames, _ = spectra.mel.shape
     points = torch.randn(count, 1, _EQUALISER_POINTS, generator=generator) * (0.4 * strength)
     curve = torch.nn.functional.interpolate(points, size=MEL_BANDS, mode="linear", align_corners=True)
     mel = spectra.mel + curve.unsqueeze(1)
@@ -51,7 +52,8 @@ def augment_spectra(spectra: Spectra, valid: Tensor, strength: float, generator:
     for row in range(count):
         semitones = _integer(-reach, reach, generator)
         pitch[row] = _shifted(pitch[row], semitones, dim=2)
-        halves = _integer(-1, 1, generator) if bool((valid[row] >= 1).all()) else 0
+        furthest = min(1, round(strength)) if bool((valid[row] >= 1).all()) else 0
+        halves = _integer(-furthest, furthest, generator)
         if halves:
             mel[row] = _rolled(mel[row], halves * frames // BINS)
             pitch[row] = _rolled(pitch[row], halves * pitch.shape[2] // BINS)
@@ -67,7 +69,7 @@ def _integer(low: int, high: int, generator: torch.Generator) -> int:
 
 
 def _positions(size: int, strength: float, generator: torch.Generator) -> Tensor:
-    """Which row or column each row or column shows: a zoom of up to 15 % and a shift of up to 6 %, edges repeated."""
+    """Which row or column each row or column shows: zoom up to 15 %, shift up to 6 %, edges repeated."""
     zoom, shift = (torch.rand(2, generator=generator) - 0.5).tolist()
     centred = torch.arange(size) - (size - 1) / 2
     scaled = centred * (1.0 + 0.3 * strength * zoom) + (size - 1) / 2 + 0.12 * strength * shift * size
@@ -75,7 +77,7 @@ def _positions(size: int, strength: float, generator: torch.Generator) -> Tensor
 
 
 def _colour_change(count: int, strength: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """[n, 3, 3] and [n, 3, 1]: a rotation of hue about grey, gains of the channels, contrast and brightness."""
+    """[n, 3, 3] and [n, 3, 1]: hue rotated about grey, gains of channels, contrast, brightness."""
     angle = (torch.rand(count, generator=generator) * 2 - 1) * (math.pi * min(strength, 1.0))
     axis = torch.full((3, 3), 1.0 / 3.0)
     cross = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3.0)
@@ -99,5 +101,5 @@ def _shifted(values: Tensor, steps: int, dim: int) -> Tensor:
 
 
 def _rolled(windows: Tensor, steps: int) -> Tensor:
-    """[4, t, c] windows as one stretch of time, shifted by some steps; what leaves at one end comes in at the other."""
+    """[4, t, c] windows as one stretch of time, rolled by some steps."""
     return torch.roll(windows.flatten(0, 1), steps, dims=0).reshape(windows.shape)

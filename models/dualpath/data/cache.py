@@ -1,7 +1,7 @@
 """Files to arrays, once: a memory-mapped cache of prepared pictures and music spectra.
 
-The fixed front end of the music runs here, in float32 as in the exported graph; training then reads spectra, not
-waveforms. A pair is marked as done after its arrays are written, so an interrupted build resumes.
+The fixed front end of the music runs here, in float32 as in the exported graph; training then reads spectra,
+not waveforms. A pair is marked as done after its arrays are written, so an interrupted build resumes.
 """
 
 import hashlib
@@ -63,7 +63,8 @@ def open_cache(
     """The arrays of all pairs of an index, decoding what is missing.
 
     Args:
-        folder: of this split's cache; made where missing, started anew when it was made for other pairs or numbers.
+        folder: of this split's cache; made where missing, started anew when it was made for other pairs or
+            numbers.
         workers: processes that decode.
         progress: called with (pairs done, pairs in all).
 

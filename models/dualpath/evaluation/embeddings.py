@@ -17,7 +17,7 @@ __all__ = ["Embeddings", "SideEmbeddings", "embed", "similarity"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SideEmbeddings:
-    """float32 rows: content [n, 128], emotion [n, 64], fused [n, 256], valence_arousal [n, 2], probabilities [n, c]."""
+    """content [n, 128], emotion [n, 64], fused [n, 256], valence_arousal [n, 2], probabilities [n, c]."""
 
     content: NDArray[np.float32]
     emotion: NDArray[np.float32]

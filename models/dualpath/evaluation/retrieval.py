@@ -1,7 +1,7 @@
 """Retrieval figures: pure functions on arrays.
 
-A similarity matrix is [queries, gallery], query i's one true answer is column i, higher is more alike. A tie counts
-half of the tied answers as better, so that a constant matrix scores like chance.
+A similarity matrix is [queries, gallery], query i's one true answer is column i, higher is more alike. A tie
+counts half of the tied answers as better, so that a constant matrix scores like chance.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ RECALL_AT = (1, 5, 10, 25)
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """recall: k -> share of queries whose answer is among the first k; median rank (1 is best); mean reciprocal rank."""
+    """Recall is k -> share of queries answered among the first k; of ranks, 1 is best."""
 
     gallery: int
     recall: dict[int, float]

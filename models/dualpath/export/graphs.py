@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dualpath.config import EMOTION_LABELS, NetworkConfig
+from dualpath.config import EMOTION_LABELS
 from dualpath.networks.dual_path import DualPathNetwork
 from dualpath.networks.music_spectra import BINS, MEL_FRAMES_PER_BIN, MusicSpectra
 from dualpath.networks.paths import Emotion

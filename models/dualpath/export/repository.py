@@ -36,8 +36,8 @@ def export_repository(
 ) -> str:
     """Writes the repository and checks its parity; returns the space id.
 
-    Everything is written beside the destination and renamed at the end, so a reader sees the old repository or the new
-    one. An existing repository is replaced; any other folder that is not empty is refused.
+    Everything is written beside the destination and renamed at the end, so a reader sees the old repository
+    or the new one. An existing repository is replaced; any other folder that is not empty is refused.
 
     Raises:
         FailedPrecondition: the destination holds something else.
@@ -75,7 +75,7 @@ def export_repository(
 
 
 def space_id(network: DualPathNetwork) -> str:
-    """`s` and 12 hex digits of a SHA-256 over all weights that an export holds and all numbers that shape a vector."""
+    """`s` and 12 hex digits of a SHA-256 over all exported weights and all numbers that shape a vector."""
     digest = hashlib.sha256(json.dumps(_numbers(network), sort_keys=True).encode())
     for name, values in sorted(network.state_dict().items()):
         if not name.startswith(_TRAINING_ONLY):
@@ -85,7 +85,7 @@ def space_id(network: DualPathNetwork) -> str:
 
 
 def config_text(graph: Graph, name: str) -> str:
-    """config.pbtxt of one model. Dimensions exclude the batch axis; a scalar a row is `reshape`d from [1] by Triton."""
+    """config.pbtxt of one model; dims exclude the batch axis, and Triton reshapes scalars from [1]."""
     lines = [
         f'name: "{name}"',
         'backend: "onnxruntime"',
@@ -95,9 +95,13 @@ def config_text(graph: Graph, name: str) -> str:
         for port in ports:
             dims = ", ".join(str(size) for size in port.shape) or "1"
             reshape = "" if port.shape else "\n  reshape: { shape: [ ] }"
-            lines.append(
-                f'{kind} {{\n  name: "{port.name}"\n  data_type: {_TYPES[port.dtype]}\n  dims: [ {dims} ]{reshape}\n}}'
-            )
+            lines += [
+                f"{kind} {{",
+                f'  name: "{port.name}"',
+                f"  data_type: {_TYPES[port.dtype]}",
+                f"  dims: [ {dims} ]{reshape}",
+                "}",
+            ]
     lines += [
         "dynamic_batching { max_queue_delay_microseconds: 1000 }",
         "instance_group [ { kind: KIND_AUTO count: 1 } ]",
@@ -118,7 +122,8 @@ def _write_models(
         (folder / name / "config.pbtxt").write_text(config_text(graph, name), encoding="utf-8")
         difference = measure_parity(graph, file)
         progress(
-            f"{graph.name:15s} {file.stat().st_size / 1e6:6.2f} MB   torch against ONNX Runtime {difference:.1e}"
+            f"{graph.name:15s} {file.stat().st_size / 1e6:6.2f} MB   "
+            f"torch against ONNX Runtime {difference:.1e}"
         )
         if difference > PARITY_LIMIT:
             raise InternalError(

@@ -32,8 +32,8 @@ def cross_modal_contrastive_loss(video: Tensor, music: Tensor, labels: Tensor, t
 
     For an anchor i of one modality, with P(i) the rows of the other that share its class:
     L_i = -1 / |P(i)| sum_{p in P(i)} log( exp(s_ip / t) / sum_j exp(s_ij / t) ),
-    averaged over the anchors of both modalities. Khosla et al., "Supervised contrastive learning", NeurIPS 2020,
-    equation 2 ("out"), with positives and negatives taken from the other modality only.
+    averaged over the anchors of both modalities. Khosla et al., "Supervised contrastive learning", NeurIPS
+    2020, equation 2 ("out"), with positives and negatives taken from the other modality only.
     """
     same = (labels[:, None] == labels[None, :]).to(video.dtype)
     similarity = video @ music.T / temperature

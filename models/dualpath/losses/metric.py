@@ -1,8 +1,8 @@
 """Metric losses with the polarity penalty factor.
 
-Both are symmetric between the directions, and both take the same factor for a pair (i, j) of polarities p in {-1, 0, 1}:
-w_ij = 1 + lambda * |p_i - p_j| / 2. The publication names a metric loss in which pairs of opposite polarity are penalised
-more; this form of the factor is our choice.
+Both are symmetric between the directions, and both take the same factor for a pair (i, j) of polarities p in
+{-1, 0, 1}: w_ij = 1 + lambda * |p_i - p_j| / 2. The publication names a metric loss in which pairs of
+opposite polarity are penalised more; this form of the factor is our choice.
 """
 
 import torch
@@ -26,8 +26,8 @@ def polarity_factor(polarities: Tensor, factor: float) -> Tensor:
 def max_margin_loss(similarity: Tensor, weights: Tensor, margin: float) -> Tensor:
     """Bidirectional max-margin with hard negatives: [n, n], [n, n] -> scalar.
 
-    L_i = max_{j != i} w_ij * max(0, margin - s_ii + s_ij), averaged over rows and over columns. Faghri et al., "VSE++",
-    BMVC 2018, equation 5, with the polarity factor w; similarity[i, i] is the true pair.
+    L_i = max_{j != i} w_ij * max(0, margin - s_ii + s_ij), averaged over rows and over columns. Faghri et
+    al., "VSE++", BMVC 2018, equation 5, with the polarity factor w; similarity[i, i] is the true pair.
     """
     pairs = torch.eye(similarity.shape[0], dtype=torch.bool, device=similarity.device)
     true = similarity.diagonal()
@@ -42,9 +42,9 @@ def max_margin_loss(similarity: Tensor, weights: Tensor, margin: float) -> Tenso
 def info_nce_loss(similarity: Tensor, weights: Tensor, temperature: float) -> Tensor:
     """Bidirectional InfoNCE with weighted negatives: [n, n], [n, n] -> scalar.
 
-    L_i = -log( e^{s_ii / t} / (e^{s_ii / t} + sum_{j != i} w_ij e^{s_ij / t}) ), averaged over rows and over columns.
-    van den Oord et al., "Representation learning with contrastive predictive coding", 2018, with the polarity factor w
-    (w_ii = 1).
+    L_i = -log( e^{s_ii / t} / (e^{s_ii / t} + sum_{j != i} w_ij e^{s_ij / t}) ), averaged over rows and over
+    columns. van den Oord et al., "Representation learning with contrastive predictive coding", 2018, with the
+    polarity factor w (w_ii = 1).
     """
     logits = similarity / temperature + torch.log(weights)
     target = torch.arange(similarity.shape[0], device=similarity.device)

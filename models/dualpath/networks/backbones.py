@@ -1,9 +1,10 @@
 """Backbones by name: "small" (ours) or "torchvision:NAME" with optional weights.
 
-A backbone maps a picture [n, channels, height, width] to a feature map [n, dimension, height', width']. For music the
-picture is a log-mel window, [n, 1, time, bands].
+A backbone maps a picture [n, channels, height, width] to a feature map [n, dimension, height', width']. For
+music the picture is a log-mel window, [n, 1, time, bands].
 """
 
+import pickle
 from pathlib import Path
 from typing import Protocol
 
@@ -37,8 +38,8 @@ def open_backbone(
         name: "small" or "torchvision:NAME", such as "torchvision:shufflenet_v2_x0_5".
         channels: of the input; torchvision networks get one channel as three equal ones.
         strides: (height, width) of each of the small backbone's three layers; others have their own.
-        weights: "" (from scratch), a local file with a state dict, or for torchvision the name of published weights
-            ("IMAGENET1K_V1"), which are downloaded.
+        weights: "" (from scratch), a local file with a state dict, or for torchvision the name of published
+            weights ("IMAGENET1K_V1"), which are downloaded.
 
     Raises:
         InvalidRequest: the name or the weights are not known.
@@ -135,8 +136,8 @@ def global_pool(features: Tensor) -> Tensor:
 
 def _load_file(backbone: nn.Module, path: str) -> None:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        backbone.load_state_dict(state)
-    except (RuntimeError, KeyError, EOFError, AttributeError, TypeError) as error:
-        cause = str(error).splitlines()[0]
-        raise InvalidRequest(f"{path} holds no weights of this backbone: {cause}") from error
+        backbone.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (pickle.UnpicklingError, RuntimeError, KeyError, EOFError, AttributeError, TypeError) as error:
+        raise InvalidRequest(
+            f"{path} holds no weights of this backbone: save its state dict with torch.save"
+        ) from error

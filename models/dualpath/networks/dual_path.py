@@ -21,7 +21,8 @@ class Side(NamedTuple):
         content, emotion, fused: unit embeddings [n, 128], Emotion, [n, 256].
         summary: [n, 256], what the content was encoded from.
         reconstruction: [n, 256] from the content, or None without decoders.
-        labels: what the content says of theme and attributes ([n, themes], [n, attributes]), or None without labels.
+        labels: what the content says of theme and attributes ([n, themes], [n, attributes]), or None without
+            labels.
         parts: emotion of the single frames or windows, flattened to [n * parts, ...].
         parts_mask: [n * parts], 1 where a part is real.
     """

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from dualpath.config import NetworkConfig
 from dualpath.networks.backbones import open_backbone
 from dualpath.networks.music_cues import KeyCues, MusicCues, masked_mean
-from dualpath.networks.music_spectra import BINS, MEL_BANDS, Spectra, frame_mask
+from dualpath.networks.music_spectra import BINS, Spectra, frame_mask
 from dualpath.networks.paths import ChannelAttention, Emotion, EmotionHead, SequenceAdapter
 
 __all__ = ["PassageEncoder", "PassageSummary", "WindowEncoder", "WindowResult"]
@@ -36,7 +36,8 @@ class WindowResult(NamedTuple):
 class WindowEncoder(nn.Module):
     """(spectra, valid [n]) -> WindowResult.
 
-    A row of features is [six bins x (mel 48 | tonal 32 | cues 8 | is sound 1) | window cues | chroma 12 | loudness].
+    A row of features is [six bins x (mel 48 | tonal 32 | cues 8 | is sound 1) | window cues | chroma 12 |
+    loudness].
     """
 
     feature_dimension = BINS * _BIN_FEATURES + _WINDOW_FEATURES
@@ -50,7 +51,7 @@ class WindowEncoder(nn.Module):
         self.normalise_window = nn.BatchNorm1d(MusicCues.WINDOW_CUES)
         self.backbone = open_backbone(config.window_backbone, 1, _MEL_STRIDES)
         self.project = nn.Sequential(nn.Linear(self.backbone.dimension, _BIN_EMBEDDING), nn.ReLU())
-        # Convolutions over semitones see a figure alike in every key; the pooling over pitch then forgets the key.
+        # Convolutions over semitones see a figure alike in every key; pooling over pitch forgets the key.
         self.tonal = nn.Sequential(
             nn.Conv2d(1, 12, (3, 5), stride=(1, 2), padding=(1, 2), bias=False),
             nn.BatchNorm2d(12),
@@ -111,7 +112,8 @@ class PassageSummary(NamedTuple):
 class PassageEncoder(nn.Module):
     """(features [n, 4, G], window_mask [n, 4]) -> PassageSummary.
 
-    The level of each bin is taken relative to the passage's mean, so that gain moves only the loudness feature.
+    The level of each bin is taken relative to the passage's mean, so that gain moves only the loudness
+    feature.
     """
 
     def __init__(self, config: NetworkConfig) -> None:

@@ -1,7 +1,8 @@
 """Fixed cues of music that carry emotion, computed from its spectra; no learned parameters.
 
-Which cues, and with what strength, was measured on five sets of real music: mode, key clarity and the rate of harmonic
-change go with valence; fullness of chroma, level-normalised flux, roughness, loudness and bass onsets with arousal.
+Which cues, and with what strength, was measured on five sets of real music: mode, key clarity and the rate of
+harmonic change go with valence; fullness of chroma, level-normalised flux, roughness, loudness and bass
+onsets with arousal.
 """
 
 import math
@@ -101,9 +102,7 @@ class MusicCues(nn.Module):
         melody_register = (compressed @ self.register) / (compressed.sum(dim=2) + 1e-6)
         pitch_cues = torch.stack([chroma_change, register, melody_register], dim=2)
         frame_cues = torch.stack([level, onset_strength, bass_rise, centroid, flatness], dim=2)
-        bins = torch.cat(
-            [_bin_means(frame_cues, mask), _bin_means(pitch_cues, pitch_mask)], dim=2
-        )
+        bins = torch.cat([_bin_means(frame_cues, mask), _bin_means(pitch_cues, pitch_mask)], dim=2)
         window = torch.cat(
             [
                 self._window_cues(mel, pitch, chroma, rise, level, mask, pitch_mask),
@@ -161,7 +160,7 @@ class MusicCues(nn.Module):
         )
 
     def _tempogram(self, onset_strength: Tensor, mask: Tensor) -> Tensor:
-        """[n, 33]: magnitude of the onset envelope at rates from 0.7 to 12 a second, and the largest (pulse clarity).
+        """[n, 33]: magnitude of the onset envelope at 0.7 to 12 a second, and the largest (pulse clarity).
 
         Fourier tempogram: Grosche, Mueller and Kurth, "Cyclic tempogram", 2010.
         """
@@ -175,8 +174,8 @@ class MusicCues(nn.Module):
 class KeyCues(nn.Module):
     """Chroma of a passage [n, 12] -> mode, key clarity and fullness [n, CUES].
 
-    Correlation with the 24 key profiles of Krumhansl and Kessler; mode = best major - best minor; clarity = the best of
-    all 24.
+    Correlation with the 24 key profiles of Krumhansl and Kessler; mode = best major - best minor; clarity =
+    the best of all 24.
     """
 
     CUES = 5

@@ -1,7 +1,8 @@
 """Fixed spectra of a music window: log-mel and long-window pitch energies; no learned parameters.
 
-Both are matrix products with cosine and sine kernels (float32), which any runtime executes well. A real frame is
-folded around its middle first (even part with the cosines, odd part with the sines), which halves the work.
+Both are matrix products with cosine and sine kernels (float32), which any runtime executes well. A real frame
+is folded around its middle first (even part with the cosines, odd part with the sines), which halves the
+work.
 """
 
 import math
@@ -44,7 +45,8 @@ class Spectra(NamedTuple):
     """What is kept of windows, independent of their gain.
 
     Attributes:
-        mel: [n, 126, 64] float32, log10 power of each band after the window was scaled to a root mean square of 1.
+        mel: [n, 126, 64] float32, log10 power of each band after the window was scaled to a root mean square
+            of 1.
         pitch: [n, 30, 60] float32, amplitude at each semitone from C2, long windows.
         loudness: [n] float32, the window's level in decibels re full scale (of its sounding part).
     """
@@ -57,9 +59,10 @@ class Spectra(NamedTuple):
 class MusicSpectra(nn.Module):
     """(samples [n, window_samples] in -1..1, valid [n] in 0..1) -> Spectra.
 
-    `valid` is the share of the window, from its start, that is sound; what lies beyond is set to zero, so padding
-    never reaches a result. Log-mel: frames of two hops (50 ms at the default numbers), Hann. Pitch: one windowed complex
-    exponential a semitone, its length constant-Q between two and four hops of 0.1 s, Hann.
+    `valid` is the share of the window, from its start, that is sound; what lies beyond is set to zero, so
+    padding never reaches a result. Log-mel: frames of two hops (50 ms at the default numbers), Hann. Pitch:
+    one windowed complex exponential a semitone, its length constant-Q between two and four hops of 0.1 s,
+    Hann.
     """
 
     def __init__(self, numbers: MusicNumbers) -> None:
@@ -108,9 +111,9 @@ def mel_centres() -> NDArray[np.float64]:
 def _power(samples: Tensor, hop: int, cosines: Tensor, sines: Tensor) -> Tensor:
     """Power of complex kernels over overlapping frames: [n, count * hop] -> [n, count, kernels].
 
-    Kernels are given as cosine and sine parts of the first half of a frame, [length / 2, kernels]; a frame is a whole
-    number of hops, centred on the middle of its hop, with zeros outside the window. Block by block, so that the
-    overlapping frames never exist in memory.
+    Kernels are given as cosine and sine parts of the first half of a frame, [length / 2, kernels]; a frame is
+    a whole number of hops, centred on the middle of its hop, with zeros outside the window. Block by block,
+    so that the overlapping frames never exist in memory.
     """
     hops = 2 * cosines.shape[0] // hop
     padding = (hops - 1) * hop

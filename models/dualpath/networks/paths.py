@@ -1,4 +1,4 @@
-"""What both modalities meet in: sequence adapters, the content encoder, emotion heads, the fused shared space."""
+"""What both modalities meet in: adapters, the content encoder, emotion heads, the fused shared space."""
 
 from typing import NamedTuple
 
@@ -43,8 +43,8 @@ class Emotion(NamedTuple):
 def salience(valence_arousal: Tensor, probabilities: Tensor) -> Tensor:
     """Distance from neutral times confidence, in 0..1: [n, 2], [n, classes] -> [n].
 
-    Distance is relative to the corner of the square; confidence is the highest class probability, rescaled so that
-    chance is 0. Our choice.
+    Distance is relative to the corner of the square; confidence is the highest class probability, rescaled so
+    that chance is 0. Our choice.
     """
     distance = torch.sqrt((valence_arousal**2).sum(dim=1) * 0.5 + 1e-8)
     chance = 1.0 / probabilities.shape[1]
@@ -53,10 +53,13 @@ def salience(valence_arousal: Tensor, probabilities: Tensor) -> Tensor:
 
 
 class SequenceAdapter(nn.Module):
-    """One modality's way into the shared encoder: (steps [n, t, c], mask [n, t]) -> (summary [n, 256], steps [n, t, 128]).
+    """One modality's way into the shared encoder.
 
-    Two temporal convolutions; then the mean, the spread and the maximum over real steps, and eight curves of the whole
-    length, so that *when* something happens counts as well as what. `extra` is appended to the summary's input.
+    (steps [n, t, c], mask [n, t]) -> (summary [n, 256], steps [n, t, 128]).
+
+    Two temporal convolutions; then the mean, the spread and the maximum over real steps, and eight curves of
+    the whole length, so that *when* something happens counts as well as what. `extra` is appended to the
+    summary's input.
     """
 
     def __init__(self, channels: int, steps: int, extra: int = 0, dropout: float = 0.1) -> None:
@@ -117,7 +120,7 @@ class Decoder(nn.Module):
 
 
 class ContentLabels(nn.Module):
-    """content [n, 128] -> (themes [n, t], attributes [n, a]); used in training only, shared by video and music.
+    """content [n, 128] -> (themes [n, t], attributes [n, a]); in training only, shared by both modalities.
 
     Linear, so that what is labelled lies open in the embedding itself.
     """
@@ -134,7 +137,7 @@ class ContentLabels(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """Squeeze-and-excitation (Hu, Shen and Sun, 2018) over the channels of pooled features: [n, c] -> [n, c]."""
+    """Squeeze-and-excitation (Hu, Shen and Sun, 2018) over channels of pooled features: [n, c] -> [n, c]."""
 
     def __init__(self, channels: int, reduction: int = 8) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 """Fixed cues of a picture that carry emotion; no learned parameters.
 
-Which cues, and with what strength, was measured on photographs rated by people: colourfulness, chroma spread and
-variety of hue go with valence; coarse contrast and dark share with arousal; the distance between centre and surround
-with both; fine detail slightly against arousal.
+Which cues, and with what strength, was measured on photographs rated by people: colourfulness, chroma spread
+and variety of hue go with valence; coarse contrast and dark share with arousal; the distance between centre
+and surround with both; fine detail slightly against arousal.
 """
 
 import torch
@@ -19,8 +19,8 @@ _LUMINANCE_THRESHOLDS = (0.06, 0.12, 0.2, 0.3, 0.42, 0.55, 0.7, 0.85)
 class PicturePreparation(nn.Module):
     """uint8 [n, height, width, 3] -> float32 [n, 3, height / 2, width / 2] in 0..1.
 
-    Averaging 2 x 2 pixels costs a network nothing here (detail carries little emotion, and the small backbone strides
-    over it anyway) and makes everything after it four times cheaper. Our choice.
+    Averaging 2 x 2 pixels costs a network nothing here (detail carries little emotion, and the small backbone
+    strides over it anyway) and makes everything after it four times cheaper. Our choice.
     """
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -31,7 +31,8 @@ class PicturePreparation(nn.Module):
 class PictureCues(nn.Module):
     """float32 [n, 3, h, w] in 0..1 -> (cues [n, CUES], luminance grid [n, 160], row by row).
 
-    Colourfulness: Hasler and Suesstrunk, "Measuring colorfulness in natural images", 2003. Lab: CIE 1976, D65.
+    Colourfulness: Hasler and Suesstrunk, "Measuring colorfulness in natural images", 2003. Lab: CIE 1976,
+    D65.
     """
 
     CUES = 28
@@ -49,7 +50,7 @@ class PictureCues(nn.Module):
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         luminance = 0.299 * pictures[:, 0:1] + 0.587 * pictures[:, 1:2] + 0.114 * pictures[:, 2:3]
-        # Colour and spectrum are read at half the size again: their statistics do not change, their cost does.
+        # Colour is read at half the size again: its statistics do not change, its cost does.
         small = functional.avg_pool2d(pictures, 2)
         small_luminance = functional.avg_pool2d(luminance, 2)
         coarse = functional.adaptive_avg_pool2d(small_luminance, (GRID_HEIGHT, GRID_WIDTH))
@@ -67,10 +68,10 @@ class PictureCues(nn.Module):
         return cues, coarse.flatten(1)
 
     def _chroma(self, pictures: Tensor) -> Tensor:
-        """[n, 7]: chroma mean and spread, saturation, hue variety (two), centre-surround in lightness and in colour.
+        """[n, 7]: chroma mean, spread, saturation, hue variety (2), centre-surround in lightness, in colour.
 
-        Hue variety is the circular variance of the hue, weighted by chroma, and that of the doubled hue (which two
-        opposite hues do not raise); a rotation of all hues leaves both unchanged.
+        Hue variety is the circular variance of the hue, weighted by chroma, and that of the doubled hue
+        (which two opposite hues do not raise); a rotation of all hues leaves both unchanged.
         """
         linear = pictures.clamp(min=1e-4) ** 2.2
         xyz = functional.conv2d(linear, self.to_xyz)
@@ -106,7 +107,7 @@ class PictureCues(nn.Module):
         )
 
     def _luminance_distribution(self, luminance: Tensor) -> Tensor:
-        """[n, 10]: mean, spread, and the share of pixels below each threshold (a soft cumulative histogram)."""
+        """[n, 10]: mean, spread, and the share of pixels below each threshold (soft)."""
         below = torch.sigmoid((self.thresholds - luminance.flatten(2)) * 40.0).mean(dim=2)
         return torch.cat([luminance.mean(dim=(2, 3)), _deviation(luminance).unsqueeze(1), below], dim=1)
 
@@ -124,7 +125,7 @@ def _deviation(values: Tensor) -> Tensor:
 
 
 def _colourfulness(pictures: Tensor) -> Tensor:
-    """[n, 1]: sqrt(var(rg) + var(yb)) + 0.3 sqrt(mean(rg)^2 + mean(yb)^2), rg = R - G, yb = (R + G) / 2 - B."""
+    """[n, 1]: sqrt(var rg + var yb) + 0.3 sqrt(mean(rg)^2 + mean(yb)^2), rg = R - G, yb = (R + G) / 2 - B."""
     red, green, blue = pictures[:, 0], pictures[:, 1], pictures[:, 2]
     red_green = (red - green).flatten(1)
     yellow_blue = (0.5 * (red + green) - blue).flatten(1)

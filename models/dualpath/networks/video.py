@@ -11,7 +11,7 @@ from dualpath.networks.music_cues import masked_mean
 from dualpath.networks.paths import Emotion, EmotionHead, SequenceAdapter, salience
 from dualpath.networks.picture_cues import GRID_HEIGHT, GRID_WIDTH, PictureCues
 
-__all__ = ["ClipSummary", "ClipEncoder", "FrameEncoder", "FrameResult", "select_key_frames"]
+__all__ = ["ClipEncoder", "ClipSummary", "FrameEncoder", "FrameResult", "select_key_frames"]
 
 _FRAME_STRIDES = ((2, 2), (2, 2), (1, 1))
 _FRAME_EMBEDDING = 96
@@ -81,7 +81,8 @@ class ClipSummary(NamedTuple):
 class ClipEncoder(nn.Module):
     """(features [n, 24, F], frame_mask [n, 24], key_frame_mask [n, 24]) -> ClipSummary.
 
-    Motion comes from the luminance grids of consecutive frames. Content pools all frames, emotion the key frames.
+    Motion comes from the luminance grids of consecutive frames. Content pools all frames, emotion the key
+    frames.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -109,7 +110,7 @@ class ClipEncoder(nn.Module):
         return ClipSummary(summary, emotion)
 
     def _motion(self, grids: Tensor, mask: Tensor) -> Tensor:
-        """[n, t, 160] -> [n, t, motion]: what changed since the frame before; zero at the first and at padding."""
+        """[n, t, 160] -> [n, t, motion]: change since the frame before; zero at the first and at padding."""
         before = torch.cat([grids[:, :1], grids[:, :-1]], dim=1)
         both = (mask * torch.cat([torch.zeros_like(mask[:, :1]), mask[:, :-1]], dim=1)).reshape(-1, 1)
         now, before = grids.reshape(-1, _GRID), before.reshape(-1, _GRID)
@@ -137,8 +138,8 @@ class ClipEncoder(nn.Module):
 def select_key_frames(salience: Tensor, mask: Tensor, count: int, separation_frames: float) -> Tensor:
     """The `count` most salient frames, no two closer than `separation_frames`: [n, t], [n, t] -> mask [n, t].
 
-    Greedy temporal non-maximum suppression; the earlier frame wins a tie. Not differentiable: call it on detached
-    salience.
+    Greedy temporal non-maximum suppression; the earlier frame wins a tie. Not differentiable: call it on
+    detached salience.
     """
     steps = salience.shape[1]
     position = torch.arange(steps, device=salience.device)

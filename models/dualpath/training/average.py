@@ -12,7 +12,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
-    """average <- d average + (1 - d) network, with d = min(decay, (1 + step) / (10 + step)) so that early steps count.
+    """average <- d average + (1 - d) network, d = min(decay, (1 + step) / (10 + step)): early steps count.
 
     Counters (integer buffers) are copied.
     """

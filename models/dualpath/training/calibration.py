@@ -16,7 +16,7 @@ _WEIGHT_GRID = (0.0, 0.25, 0.5, 1.0)
 def calibrate(
     training: SideEmbeddings, validation: SideEmbeddings, truth: NDArray[np.float32]
 ) -> dict[str, float]:
-    """Mean and deviation of predictions over the training pairs; root mean square error over the validation pairs."""
+    """Mean and deviation of predictions over the training pairs; RMS error over the validation pairs."""
     mean, deviation = training.valence_arousal.mean(axis=0), training.valence_arousal.std(axis=0)
     error = np.sqrt(((validation.valence_arousal - truth) ** 2).mean(axis=0))
     return {

@@ -49,9 +49,9 @@ def fit(
 ) -> dict[str, Any]:
     """Trains, keeps the best epoch by validation score, and writes what `dualpath export` needs.
 
-    Every draw (order, augmentation, dropout) is seeded by (seed, epoch), so a run that is resumed at an epoch gives the
-    weights that it would have given without the interruption. With a budget of minutes the schedule depends on the
-    clock, and such a run is not repeated exactly.
+    Every draw (order, augmentation, dropout) is seeded by (seed, epoch), so a run that is resumed at an epoch
+    gives the weights that it would have given without the interruption. With a budget of minutes the schedule
+    depends on the clock, and such a run is not repeated exactly.
 
     Args:
         weights: of the frame backbone, see `open_backbone`.
@@ -67,7 +67,8 @@ def fit(
     """
     if len(training.index) < config.batch_size:
         raise InvalidRequest(
-            f"{len(training.index)} training pairs are fewer than a batch of {config.batch_size}: use --batch-size",
+            f"{len(training.index)} training pairs are fewer than a batch of {config.batch_size}: "
+            "use --batch-size",
             field="batch_size",
         )
     torch.set_num_threads(config.threads)
@@ -137,7 +138,7 @@ class _State:
         return self.epoch >= config.epochs or over_budget or self.epoch - self.best_epoch >= config.patience
 
     def set_rate(self, seconds: float) -> None:
-        """Linear warm-up, then a cosine to zero over the epochs, or over the minutes where those end first."""
+        """Linear warm-up, then a cosine to 0 over the epochs, or over the minutes where those end first."""
         share = self.step / (self.steps_per_epoch * self.config.epochs)
         if self.config.minutes > 0:
             share = max(share, seconds / (60.0 * self.config.minutes))

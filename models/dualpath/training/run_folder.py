@@ -1,4 +1,4 @@
-"""The run folder: config.json, log.csv, last.pt (to resume from), best.pt (to evaluate and export), summary.json."""
+"""The run folder: config.json, log.csv, last.pt (to resume), best.pt (to export), summary.json."""
 
 import csv
 import json

@@ -1,0 +1,63 @@
+"""Made-up pairs for the trainer: small, seeded, no media files."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the trainer needs torch: install kinoscore[train]")
+
+from dualpath.config import NetworkConfig
+from dualpath.data.cache import PairArrays
+from dualpath.data.index import PairIndex
+from dualpath.networks.dual_path import DualPathNetwork
+from dualpath.training.loop import Split
+
+
+@pytest.fixture
+def made_up_split() -> Callable[[int], Split]:
+    """Pairs whose brightness and loudness follow valence and arousal."""
+
+    def make(count: int, seed: int = 0) -> Split:
+        random = np.random.default_rng(seed)
+        mood = random.uniform(-1, 1, (count, 2)).astype(np.float32)
+        level = (mood[:, 0] * 80 + 128)[:, None, None, None, None]
+        pictures = np.clip(level + random.normal(0, 20, (count, 24, 3, 40, 64)), 0, 255).astype(np.uint8)
+        mel = random.normal(-2, 0.3, (count, 4, 126, 64)) + mood[:, 1, None, None, None] * np.linspace(
+            -1, 1, 64
+        )
+        pitch = random.uniform(0, 0.3, (count, 4, 30, 60))
+        index = PairIndex(
+            identifiers=tuple(f"{number:06d}" for number in range(count)),
+            videos=tuple(Path(f"{number:06d}.mp4") for number in range(count)),
+            tracks=tuple(Path(f"{number:06d}.ogg") for number in range(count)),
+            offsets=np.zeros(count),
+            valence_arousal=mood,
+            themes=random.integers(0, 3, count),
+            theme_names=("dance", "rain", "sunrise"),
+            attribute_names=("smoothness", "trend"),
+            video_attributes=random.normal(size=(count, 2)).astype(np.float32),
+            music_attributes=random.normal(size=(count, 2)).astype(np.float32),
+        )
+        arrays = PairArrays(
+            pictures=pictures,
+            frame_count=np.full(count, 24, np.int32),
+            mel=mel.astype(np.float16),
+            pitch=pitch.astype(np.float16),
+            loudness=np.full((count, 4), -20, np.float32),
+            valid=np.ones((count, 4), np.float32),
+            done=np.ones(count, np.uint8),
+        )
+        return Split(index, arrays)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def network() -> DualPathNetwork:
+    """An untrained network in evaluation mode."""
+    import torch
+
+    torch.manual_seed(0)
+    return DualPathNetwork(NetworkConfig(themes=3, attributes=2)).eval()

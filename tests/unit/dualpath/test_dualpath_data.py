@@ -1,0 +1,140 @@
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dualpath.config import EMOTION_LABELS, MusicNumbers, NetworkConfig, VideoNumbers
+from dualpath.data import cache as cache_module
+from dualpath.data.batches import gather
+from dualpath.data.cache import cut_passage, open_cache, prepare_clip
+from dualpath.data.index import emotion_labels, read_index
+from kinoscore.errors import InvalidRequest, NotFound
+
+MUSIC = MusicNumbers()
+
+
+def _row(number: int) -> dict[str, str]:
+    return {
+        "id": f"{number:06d}",
+        "clip": f"{number:06d}.mp4",
+        "track": f"{number:06d}.ogg",
+        "theme": ("rain", "dance")[number % 2],
+        "valence": "0.5",
+        "arousal": "-0.5",
+        "passage_start": "1.5",
+        "picture_trend": "0.1",
+        "music_trend": "0.2",
+        "picture_cuts": "1",
+        "music_mode": "2",
+    }
+
+
+def _world(folder: Path, rows: list[dict[str, str]]) -> Path:
+    split = folder / "train"
+    split.mkdir(parents=True)
+    with (split / "index.csv").open("w", newline="") as lines:
+        writer = csv.DictWriter(lines, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    for row in rows:
+        (split / row["clip"]).write_bytes(b"video")
+        (split / row["track"]).write_bytes(b"music")
+    return folder
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Replaces decoding; lists the clips that were decoded."""
+    clips: list[str] = []
+
+    def read_frames(path: str, spec: object) -> tuple[np.ndarray, np.ndarray]:
+        clips.append(Path(path).name)
+        return np.arange(10) / 2, np.full((10, 80, 128, 3), 200, np.uint8)
+
+    monkeypatch.setattr(cache_module, "read_frames", read_frames)
+    monkeypatch.setattr(
+        cache_module,
+        "read_audio",
+        lambda path, rate: np.r_[np.zeros(33075), np.full(99225, 0.5)].astype(np.float32),
+    )
+    return clips
+
+
+def test_an_index_gives_files_labels_and_the_attributes_of_both_sides(tmp_path: Path) -> None:
+    index = read_index(_world(tmp_path, [_row(0), _row(1)]), "train")
+    assert index.videos[1] == tmp_path / "train" / "000001.mp4"
+    assert index.theme_names == ("dance", "rain")
+    assert index.themes.tolist() == [1, 0]
+    assert index.attribute_names == ("trend",)
+    assert index.video_attributes.tolist() == [[pytest.approx(0.1)]] * 2
+    assert index.music_attributes.tolist() == [[pytest.approx(0.2)]] * 2
+
+
+def test_a_missing_index_says_how_to_make_a_world(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="dualpath generate"):
+        read_index(tmp_path, "train")
+
+
+def test_a_missing_column_or_number_is_named(tmp_path: Path) -> None:
+    short = {name: value for name, value in _row(0).items() if name != "valence"}
+    with pytest.raises(InvalidRequest, match="no column 'valence'"):
+        read_index(_world(tmp_path / "a", [short]), "train")
+    with pytest.raises(InvalidRequest, match="happy"):
+        read_index(_world(tmp_path / "b", [{**_row(0), "valence": "happy"}]), "train")
+
+
+def test_emotion_labels_are_quadrants_and_neutral_near_the_origin() -> None:
+    points = np.array([[0.5, 0.5], [-0.5, 0.5], [-0.5, -0.5], [0.5, -0.5], [0.1, -0.1]], np.float32)
+    assert [EMOTION_LABELS[label] for label in emotion_labels(points)] == [
+        "joyful",
+        "tense",
+        "sad",
+        "calm",
+        "neutral",
+    ]
+
+
+def test_a_short_clip_is_padded_and_a_long_one_cut() -> None:
+    video = VideoNumbers()
+    pictures, count = prepare_clip(np.full((10, 80, 128, 3), 200, np.uint8), video)
+    assert (pictures.shape, count) == ((24, 3, 40, 64), 10)
+    assert (int(pictures[9].min()), int(pictures[10].max())) == (200, 0)
+    assert prepare_clip(np.zeros((30, 80, 128, 3), np.uint8), video)[1] == 24
+
+
+def test_the_valid_share_of_each_window_follows_the_length() -> None:
+    _, valid = cut_passage(np.ones(MUSIC.window_samples * 3 // 2, np.float32), MUSIC)
+    assert valid.tolist() == [1.0, 0.5, 0.0, 0.0]
+    assert cut_passage(np.zeros(0, np.float32), MUSIC)[1].tolist() == [0.0] * 4
+
+
+def test_the_cache_holds_the_passage_from_its_offset(tmp_path: Path, decoded: list[str]) -> None:
+    index = read_index(_world(tmp_path, [_row(0)]), "train")
+    arrays = open_cache(tmp_path / "cache", index, NetworkConfig())
+    batch = gather(arrays, index, np.array([0]))
+    assert batch.frame_mask[0].tolist() == [1.0] * 10 + [0.0] * 14
+    # 1.5 s are skipped; 4.5 s of a constant 0.5 remain.
+    assert batch.valid[0].tolist() == [1.0, 0.5, 0.0, 0.0]
+    assert batch.spectra.loudness[0, :2].tolist() == [pytest.approx(20 * np.log10(0.5), abs=0.01)] * 2
+
+
+def test_an_interrupted_cache_decodes_only_what_is_missing(tmp_path: Path, decoded: list[str]) -> None:
+    index = read_index(_world(tmp_path, [_row(number) for number in range(4)]), "train")
+
+    def stop_after_two(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_cache(tmp_path / "cache", index, NetworkConfig(), progress=stop_after_two)
+    open_cache(tmp_path / "cache", index, NetworkConfig())
+    assert decoded == ["000000.mp4", "000001.mp4", "000002.mp4", "000003.mp4"]
+
+
+def test_a_cache_of_other_files_is_made_anew(tmp_path: Path, decoded: list[str]) -> None:
+    world = _world(tmp_path, [_row(0)])
+    open_cache(tmp_path / "cache", read_index(world, "train"), NetworkConfig())
+    (world / "train" / "000000.mp4").write_bytes(b"another video")
+    open_cache(tmp_path / "cache", read_index(world, "train"), NetworkConfig())
+    assert decoded == ["000000.mp4"] * 2
