@@ -6,9 +6,9 @@ Bytes are spooled to a temporary file, which is gone when the upload is left.
 import asyncio
 import errno
 import os
-import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Generic, Literal, Protocol, TypeVar
@@ -115,12 +115,15 @@ class Upload(Generic[SettingsT_co]):
             StorageFull: the disk is full.
             FailedPrecondition: the folder cannot be written.
         """
-        path = await asyncio.to_thread(_create_file, folder)
+        path = folder / f"kinoscore-upload-{secrets.token_hex(16)}"
         try:
+            await _in_thread(_create_file, path)
             size = await self._spool(path)
             yield SpooledFile(path, size)
         finally:
-            path.unlink(missing_ok=True)
+            # Neither is there when the folder itself could not be made.
+            with suppress(FileNotFoundError, NotADirectoryError):
+                path.unlink()
 
     async def frames(self) -> AsyncIterator[common_pb2.Frame]:
         """The frames as they come.
@@ -143,9 +146,9 @@ class Upload(Generic[SettingsT_co]):
                 waiting.append(chunk.data)
                 waiting_bytes += len(chunk.data)
                 if waiting_bytes >= _WRITE_BYTES:
-                    await asyncio.to_thread(_write, file, waiting)
+                    await _in_thread(_write, file, waiting)
                     waiting, waiting_bytes = [], 0
-            await asyncio.to_thread(_write, file, waiting)
+            await _in_thread(_write, file, waiting)
         self._check_complete()
         if self._received_bytes == 0:
             raise InvalidMedia("the upload holds no media: every chunk is empty", field="chunk.data")
@@ -195,14 +198,21 @@ class Upload(Generic[SettingsT_co]):
         )
 
 
-def _create_file(folder: Path) -> Path:
+async def _in_thread(work: Callable[..., None], *arguments: object) -> None:
+    """`asyncio.to_thread`, but a caller who is cancelled waits: the work must not outlive its file."""
+    working = asyncio.create_task(asyncio.to_thread(work, *arguments))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix="kinoscore-upload-", dir=folder)
+        await asyncio.shield(working)
+    finally:
+        await asyncio.wait([working])
+
+
+def _create_file(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
     except OSError as error:
-        raise _storage_error(error, folder) from error
-    os.close(descriptor)
-    return Path(name)
+        raise _storage_error(error, path.parent) from error
 
 
 def _write(file: IO[bytes], parts: list[bytes]) -> None:

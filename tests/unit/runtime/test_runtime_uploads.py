@@ -1,7 +1,9 @@
 """An upload arrives whole, or is refused with the reason; nothing of it stays on disk."""
 
+import asyncio
 import errno
 import os
+import threading
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
@@ -134,6 +136,28 @@ async def test_other_than_the_announced_bytes_are_refused(tmp_path: Path) -> Non
     with pytest.raises(InvalidRequest, match="more bytes came than the 2 announced"):
         await receive(tmp_path, settings_message(2), data_message(b"abc"))
     assert await receive(tmp_path, settings_message(3), data_message(b"abc")) == b"abc"
+
+
+@pytest.mark.parametrize("step", ["_create_file", "_write"])
+async def test_a_caller_who_leaves_while_the_disk_is_slow_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    begun, going_on = threading.Event(), threading.Event()
+    work = getattr(uploads, step)
+
+    def slow(*arguments: object) -> None:
+        begun.set()
+        assert going_on.wait(10)
+        work(*arguments)
+
+    monkeypatch.setattr(uploads, step, slow)
+    receiving = asyncio.create_task(receive(tmp_path, settings_message(), data_message(b"x")))
+    assert await asyncio.to_thread(begun.wait, 10)
+    receiving.cancel()
+    asyncio.get_running_loop().call_soon(going_on.set)
+    with pytest.raises(asyncio.CancelledError):
+        await receiving
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
