@@ -74,7 +74,10 @@ def _why_unreadable(path: str | os.PathLike[str]) -> str:
     boxes = _top_boxes(path)
     if boxes and boxes[0] == b"ftyp" and b"moov" not in boxes:
         return "the file is cut off before its index (moov); upload it whole"
-    return "the bytes are not a media file of a known format"
+    return (
+        "the bytes are not a media file of a known format; "
+        "send MP4, MOV, WebM, MKV or TS, or WAV, FLAC, OGG, MP3 or M4A"
+    )
 
 
 def _top_boxes(path: str | os.PathLike[str]) -> list[bytes]:
@@ -108,7 +111,7 @@ def video_stream(container: InputContainer, limits: Limits) -> VideoStream:
         stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic
     ]
     if not streams:
-        raise InvalidMedia("the file has no video stream")
+        raise InvalidMedia("the file has no video stream; send a video")
     stream = next((stream for stream in streams if stream.disposition & Disposition.default), streams[0])
     if stream.codec_context is None:
         raise InvalidMedia("the codec of the video stream is not supported")
@@ -126,7 +129,7 @@ def audio_stream(container: InputContainer, limits: Limits) -> AudioStream:
     """
     streams = container.streams.audio
     if not streams:
-        raise InvalidMedia("the file has no audio stream")
+        raise InvalidMedia("the file has no audio stream; send one with sound")
     stream = next((stream for stream in streams if stream.disposition & Disposition.default), streams[0])
     if stream.codec_context is None:
         raise InvalidMedia("the codec of the audio stream is not supported")
@@ -145,7 +148,8 @@ def check_pixels(width: int, height: int, limits: Limits) -> None:
     """Raises MediaTooLarge for a picture above the limit."""
     if width * height > limits.max_pixels:
         raise MediaTooLarge(
-            f"the picture of {width} x {height} pixels is above the limit of {limits.max_pixels} pixels",
+            f"the picture of {width} x {height} pixels is above the limit of {limits.max_pixels} pixels; "
+            "send smaller pictures",
             metadata={"limit": str(limits.max_pixels)},
         )
 
@@ -153,7 +157,7 @@ def check_pixels(width: int, height: int, limits: Limits) -> None:
 def too_long(limits: Limits) -> MediaTooLarge:
     """The error of a file whose sound or pictures last longer than the limit."""
     return MediaTooLarge(
-        f"the file lasts longer than the limit of {limits.max_duration_seconds:g} s",
+        f"the file lasts longer than the limit of {limits.max_duration_seconds:g} s; send a shorter one",
         metadata={"limit": f"{limits.max_duration_seconds:g}"},
     )
 
