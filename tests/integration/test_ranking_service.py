@@ -388,11 +388,11 @@ async def test_a_vector_of_another_space_or_dimension_is_refused_with_details(se
 @pytest.mark.parametrize(
     ("request_fields", "field"),
     [
-        ({"k": 0}, "settings.k"),
-        ({"k": 1001}, "settings.k"),
-        ({"weights": common_pb2.Weights(fused=-1)}, "settings.weights.fused"),
-        ({"weights": common_pb2.Weights(fused=math.nan)}, "settings.weights.fused"),
-        ({"weights": common_pb2.Weights(fused=0, content=0, emotion=0)}, "settings.weights"),
+        ({"k": 0}, "k"),
+        ({"k": 1001}, "k"),
+        ({"weights": common_pb2.Weights(fused=-1)}, "weights.fused"),
+        ({"weights": common_pb2.Weights(fused=math.nan)}, "weights.fused"),
+        ({"weights": common_pb2.Weights(fused=0, content=0, emotion=0)}, "weights"),
         ({"catalogue": "no spaces"}, "catalogue"),
     ],
 )

@@ -43,7 +43,7 @@ def to_track_count(request: ranking_pb2.SearchTracksRequest) -> int:
     """
     k = request.k if request.HasField("k") else DEFAULT_TRACKS
     if not 1 <= k <= MOST_TRACKS:
-        raise InvalidRequest(f"k must be 1 to {MOST_TRACKS}, not {k}", field="settings.k")
+        raise InvalidRequest(f"k must be 1 to {MOST_TRACKS}, not {k}", field="k")
     return k
 
 
@@ -68,10 +68,10 @@ def to_weights(message: common_pb2.Weights, defaults: DefaultWeights) -> Weights
     for name in ("fused", "content", "emotion"):
         value = float(getattr(message if message.HasField(name) else defaults, name))
         if not math.isfinite(value) or value < 0:
-            raise InvalidRequest(f"the {name} weight must be 0 or more", field=f"settings.weights.{name}")
+            raise InvalidRequest(f"the {name} weight must be 0 or more", field=f"weights.{name}")
         values[name] = value
     if not any(values.values()):
-        raise InvalidRequest("at least one weight must be more than 0", field="settings.weights")
+        raise InvalidRequest("at least one weight must be more than 0", field="weights")
     return Weights(**values)
 
 

@@ -33,7 +33,7 @@ def embedding(**changes: object) -> common_pb2.Embedding:
 def test_k_outside_1_to_1000_is_refused(k: int) -> None:
     with pytest.raises(InvalidRequest, match="1 to 1000") as caught:
         requests.to_track_count(ranking_pb2.SearchTracksRequest(k=k))
-    assert caught.value.field == "settings.k"
+    assert caught.value.field == "k"
 
 
 def test_k_that_is_not_set_is_ten() -> None:
@@ -44,7 +44,7 @@ def test_k_that_is_not_set_is_ten() -> None:
 def test_a_weight_that_is_negative_or_not_finite_is_refused(value: float) -> None:
     with pytest.raises(InvalidRequest) as caught:
         requests.to_weights(common_pb2.Weights(content=value), DEFAULTS)
-    assert caught.value.field == "settings.weights.content"
+    assert caught.value.field == "weights.content"
 
 
 def test_weights_that_are_all_zero_are_refused() -> None:
