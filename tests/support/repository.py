@@ -97,7 +97,7 @@ WINDOW_ENCODER = f"""
         before = MatMul(level, to_previous)
         rise = Sub(level, before)
         onset_strength = Relu(rise)
-        spectrum = MatMul(energy, to_features)
+        spectrum = MatMul(loud, to_features)
         valid_column = Unsqueeze(valid, axis_1)
         features = Div(spectrum, valid_column)
         {_affect("features")}
