@@ -144,8 +144,8 @@ class TrainingConfig:
     distinguish_weight: float = 0.2
     emotion_weight: float = 1.0
     frame_emotion_weight: float = 0.2
-    theme_weight: float = 0.3
-    attribute_weight: float = 0.3
+    theme_weight: float = 1.0
+    attribute_weight: float = 1.5
 
     def __post_init__(self) -> None:
         if self.batch_size < 2:
