@@ -15,11 +15,21 @@ import av
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from kinoscore.errors import InvalidMedia, InvalidRequest, NotFound, StorageFull
+from kinoscore.errors import (
+    FailedPrecondition,
+    InternalError,
+    InvalidMedia,
+    InvalidRequest,
+    NotFound,
+    StorageFull,
+)
 
 __all__ = ["lay_music_under", "write_audio", "write_video"]
 
@@ -103,7 +113,7 @@ def write_audio(
         raise InvalidRequest("the samples must be a non-empty one-dimensional array of finite numbers")
     rate = _OPUS_SAMPLE_RATE if codec == "libopus" else sample_rate
     with _replacing(destination) as temporary, _opened_for_writing(temporary) as container:
-        stream = container.add_stream(codec, rate=rate, layout="mono")
+        stream = _audio_stream(container, codec, rate, "mono")
         if codec == "libopus":
             stream.bit_rate = 64_000
             stream.options = {
@@ -146,12 +156,11 @@ def lay_music_under(
         music = _faded(_read_passage(track, start_seconds, seconds))
         with _replacing(target) as temporary, _opened_for_writing(temporary) as container:
             video = container.add_stream_from_template(pictures)
-            audio = container.add_stream("aac", rate=PREVIEW_SAMPLE_RATE, layout="stereo")
-            packets = (packet for packet in source.demux(pictures) if packet.dts is not None)
+            audio = _audio_stream(container, "aac", PREVIEW_SAMPLE_RATE, "stereo")
             blocks = _stereo_blocks(music)
             written_seconds = 0.0
-            for packet in packets:
-                at = float(packet.dts * packet.time_base) if packet.time_base else 0.0
+            for packet in _packets(source, pictures):
+                at = float((packet.dts or 0) * packet.time_base)
                 while written_seconds <= at + 0.5 and (block := next(blocks, None)) is not None:
                     container.mux(audio.encode(block))
                     written_seconds += block.samples / PREVIEW_SAMPLE_RATE
@@ -160,6 +169,13 @@ def lay_music_under(
             for block in blocks:
                 container.mux(audio.encode(block))
             container.mux(audio.encode(None))
+
+
+def _audio_stream(container: OutputContainer, codec: str, rate: int, layout: str) -> AudioStream:
+    stream = container.add_stream(codec, rate=rate, layout=layout)
+    if not isinstance(stream, AudioStream):
+        raise InternalError(f"{codec} is no audio codec")
+    return stream
 
 
 def _video_seconds(source: InputContainer) -> float:
@@ -183,7 +199,7 @@ def _read_passage(track: Path, start_seconds: float, seconds: float) -> NDArray[
     with _opened_for_reading(track) as source:
         if not source.streams.audio:
             raise InvalidMedia(f"{track.name} has no audio stream: give a music file")
-        for frame in source.decode(source.streams.audio[0]):
+        for frame in _sounds(source, source.streams.audio[0]):
             for converted in resampler.resample(frame):
                 block = converted.to_ndarray().astype(np.float32, copy=False)
                 begin, position = position, position + block.shape[1]
@@ -229,6 +245,8 @@ def _audio_frames(samples: NDArray[np.float32], sample_rate: int) -> Iterator[Au
 @contextmanager
 def _replacing(destination: Path) -> Iterator[Path]:
     """A temporary path with the same suffix, renamed to the destination on success, removed otherwise."""
+    if not destination.parent.is_dir():
+        raise NotFound(f"the folder {destination.parent} does not exist: create it first")
     temporary = destination.with_name(f".{destination.stem}.{os.getpid()}.partial{destination.suffix}")
     try:
         yield temporary
@@ -236,7 +254,9 @@ def _replacing(destination: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise StorageFull(f"the disk is full while writing {destination}: free some space") from error
-        raise
+        raise FailedPrecondition(
+            f"cannot write {destination}: {error.strerror}; choose another place"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -245,8 +265,6 @@ def _replacing(destination: Path) -> Iterator[Path]:
 def _opened_for_writing(path: Path) -> Iterator[OutputContainer]:
     try:
         container = av.open(str(path), "w")
-    except FileNotFoundError as error:
-        raise NotFound(f"the folder {path.parent} does not exist: create it first") from error
     except ValueError as error:
         raise InvalidRequest(
             f"no media container goes by the suffix {path.suffix!r}: use .mp4, .mkv or .mov"
@@ -258,9 +276,31 @@ def _opened_for_writing(path: Path) -> Iterator[OutputContainer]:
 @contextmanager
 def _opened_for_reading(path: Path) -> Iterator[InputContainer]:
     try:
-        with av.open(str(path), "r") as container:
-            yield container
+        container = av.open(str(path), "r")
     except FileNotFoundError as error:
         raise NotFound(f"{path} does not exist") from error
-    except av.InvalidDataError as error:
-        raise InvalidMedia(f"{path.name} cannot be decoded: it is damaged, or no media file") from error
+    except av.FFmpegError as error:
+        raise _undecodable(path, error) from error
+    with container:
+        yield container
+
+
+def _packets(source: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
+    """The packets that carry pictures, without the empty one that marks the end."""
+    try:
+        for packet in source.demux(stream):
+            if packet.dts is not None:
+                yield packet
+    except av.FFmpegError as error:
+        raise _undecodable(Path(source.name), error) from error
+
+
+def _sounds(source: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
+    try:
+        yield from source.decode(stream)
+    except av.FFmpegError as error:
+        raise _undecodable(Path(source.name), error) from error
+
+
+def _undecodable(path: Path, error: av.FFmpegError) -> InvalidMedia:
+    return InvalidMedia(f"{path.name} cannot be decoded ({error.strerror}): it is damaged, or no media file")

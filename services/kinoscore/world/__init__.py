@@ -16,6 +16,7 @@ from kinoscore.world.generation import write_pair, write_world
 from kinoscore.world.music import SAMPLE_RATE, render_track
 from kinoscore.world.pictures import render_clip
 from kinoscore.world.plans import (
+    CLIP_SECONDS,
     WORLD_VERSION,
     ClipPlan,
     Factors,
@@ -27,6 +28,7 @@ from kinoscore.world.plans import (
 )
 
 __all__ = [
+    "CLIP_SECONDS",
     "SAMPLE_RATE",
     "WORLD_VERSION",
     "ClipPlan",

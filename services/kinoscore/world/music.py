@@ -46,18 +46,18 @@ def _mastered(mix: Samples, plan: TrackPlan, random: Generator) -> Samples:
     tilt = np.where(octaves < 0, -style.bass_tilt / 4.0, style.treble_tilt / 4.0) * octaves
     spectrum *= 10.0 ** (np.clip(tilt, -8.0, 8.0) / 20.0)
     sound = np.fft.irfft(spectrum, size)[: len(mix)]
-    # The level of a section is relative to its cues, so the mean over the track is taken out before the gain
-    # is set.
+    # How loud the cues want the track to be as a whole; its sections differ from that already.
     intended = np.mean([10.0 ** (Manner.of(section.cues).loudness / 10.0) for section in plan.sections])
     level = 10.0 ** ((LEVEL + style.gain) / 20.0) * np.sqrt(intended) / (np.sqrt((sound**2).mean()) + 1e-9)
-    return np.tanh(sound * level).astype(np.float32)
+    return np.asarray(np.tanh(sound * level), np.float32)
 
 
 def _fast_size(least: int) -> int:
-    """The smallest 2^a * 3^b * 5^c that is not below `least`."""
-    best = 2 ** int(np.ceil(np.log2(least)))
-    for threes in (1, 3, 9, 27):
-        for fives in (1, 5, 25):
-            odd = threes * fives
-            best = min(best, odd * 2 ** int(np.ceil(np.log2(least / odd))))
-    return best
+    """The smallest 2^a * 3^b * 5^c that is not below `least`: transforms of such sizes are fast."""
+    sizes = []
+    for odd in (threes * fives for threes in (1, 3, 9, 27) for fives in (1, 5, 25)):
+        size = odd
+        while size < least:
+            size *= 2
+        sizes.append(size)
+    return min(sizes)

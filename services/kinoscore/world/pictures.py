@@ -135,7 +135,7 @@ class _Shot:
             bent_x,
             bent_y,
             np.hypot(wide_x, bent_y),
-            np.arctan2(bent_y, wide_x) / np.float32(2 * np.pi) + np.float32(0.5),
+            np.asarray(np.arctan2(bent_y, wide_x) / np.float32(2 * np.pi) + np.float32(0.5), np.float32),
             2.0 * appearance.fineness,
             appearance.edge,
         )
@@ -256,10 +256,11 @@ def _distance(shape: str, dx: Field, dy: Field) -> Field:
         case "frame":
             return np.abs(np.maximum(np.abs(dx), np.abs(dy)) - np.float32(0.2)) * 2 + np.float32(0.05)
         case "star":
-            return (
+            return np.asarray(
                 np.sqrt(np.abs(dx)) * np.float32(0.55)
                 + np.sqrt(np.abs(dy)) * np.float32(0.55)
-                - np.float32(0.12)
+                - np.float32(0.12),
+                np.float32,
             )
         case "octagon":
             ax, ay = np.abs(dx), np.abs(dy)
@@ -281,7 +282,7 @@ def _smooth_noise(random: Generator, shape: tuple[int, ...], cells: int) -> Fiel
     coarse = random.standard_normal((cells + 1, 2 * cells + 1)).astype(np.float32)
     rows = np.linspace(0, cells - 1e-4, shape[0], dtype=np.float32)
     columns = np.linspace(0, 2 * cells - 1e-4, shape[1], dtype=np.float32)
-    return _weights(rows, cells + 1) @ coarse @ _weights(columns, 2 * cells + 1).T
+    return np.asarray(_weights(rows, cells + 1) @ coarse @ _weights(columns, 2 * cells + 1).T, np.float32)
 
 
 def _weights(places: Field, count: int) -> Field:
@@ -307,14 +308,17 @@ def _texture(random: Generator, texture: str, x: Field, y: Field) -> Field:
             return large * np.float32(0.6) + small * np.float32(0.4)
         case "fibres":
             columns = _smooth_noise(random, shape, 24)
-            return columns.mean(axis=0, keepdims=True) * 3 + np.zeros_like(x)
+            return np.asarray(columns.mean(axis=0, keepdims=True) * 3 + np.zeros_like(x), np.float32)
         case "cells":
             return np.sign(_smooth_noise(random, shape, 16)) * np.float32(0.5)
         case "weave":
-            return np.sin(20 * x + np.float32(random.uniform(0, 6))) * np.sin(20 * y) * np.float32(0.6)
+            return np.asarray(
+                np.sin(20 * x + np.float32(random.uniform(0, 6))) * np.sin(20 * y) * np.float32(0.6),
+                np.float32,
+            )
         case "scratches":
             lines = _smooth_noise(random, shape, 30)
-            return np.clip(1 - 6 * np.abs(lines), 0, 1)
+            return np.asarray(np.clip(1 - 6 * np.abs(lines), 0, 1), np.float32)
     raise ValueError(f"no texture is called {texture!r}")
 
 
@@ -322,13 +326,14 @@ def _grain(random: Generator, style: PictureStyle) -> NDArray[np.int16] | None:
     """i16[height + margin, width + margin]: each frame takes another part of it. None for a clean picture."""
     shape = (style.height + _GRAIN_MARGIN, style.width + _GRAIN_MARGIN)
     strength = 2.0 + 6.0 * style.grain_strength
+    noise: NDArray[np.float64]
     match style.grain:
         case "none":
             return None
         case "fine":
             noise = random.standard_normal(shape)
         case "coarse":
-            noise = np.kron(random.standard_normal((shape[0] // 2, shape[1] // 2)), np.ones((2, 2)))
+            noise = random.standard_normal((shape[0] // 2, shape[1] // 2)).repeat(2, axis=0).repeat(2, axis=1)
         case "lines":
             noise = np.repeat(random.standard_normal((shape[0], 1)), shape[1], axis=1)
         case "dither":

@@ -65,22 +65,22 @@ class Scene:
 
 def _step(distance: Field, edge: float) -> Field:
     """0 where the distance is well below zero, 1 well above, linear over `edge`."""
-    return np.clip(distance * np.float32(1.0 / edge) + np.float32(0.5), 0.0, 1.0)
+    return np.asarray(np.clip(distance * np.float32(1.0 / edge) + np.float32(0.5), 0.0, 1.0), np.float32)
 
 
 def _wave(cycles: Field, edge: float, pitch: float) -> Field:
     """A wave of period one: square-like for a sharp edge, a sine for a soft one."""
     steepness = np.float32(max(0.5, 0.35 / (edge * max(pitch, 0.5))))
-    return np.clip(0.5 + steepness * np.sin(TAU * cycles), 0.0, 1.0)
+    return np.asarray(np.clip(0.5 + steepness * np.sin(TAU * cycles), 0.0, 1.0), np.float32)
 
 
 def _zigzag(cycles: Field) -> Field:
     """1 at whole cycles, 0 half way between."""
-    return np.abs(cycles % 1.0 - np.float32(0.5)) * 2
+    return np.asarray(np.abs(cycles % 1.0 - np.float32(0.5)) * 2, np.float32)
 
 
 def _ramp(y: Field) -> Field:
-    return np.clip(0.5 + 0.4 * y, 0.0, 1.0)
+    return np.asarray(np.clip(0.5 + 0.4 * y, 0.0, 1.0), np.float32)
 
 
 def _f(value: float) -> np.float32:
@@ -91,7 +91,7 @@ def _f(value: float) -> np.float32:
 def _fireworks(g: Grid, phase: float) -> Field:
     rays = _wave(g.angle * _f(round(6 + 3 * g.pitch)) + _f(0.05 * phase), g.edge, g.pitch)
     front = np.exp(-(((g.radius - _f((0.7 * phase) % 1.6)) * _f(3.0)) ** 2))
-    return _f(0.12) + rays * (_f(0.3) * np.exp(-g.radius) + _f(0.6) * front)
+    return np.asarray(_f(0.12) + rays * (_f(0.3) * np.exp(-g.radius) + _f(0.6) * front), np.float32)
 
 
 def _carnival(g: Grid, phase: float) -> Field:
@@ -111,7 +111,7 @@ def _parade(g: Grid, phase: float) -> Field:
 
 def _bubbles(g: Grid, phase: float) -> Field:
     sway = _f(0.12) * np.sin(TAU * (g.y * _f(0.5) + _f(0.1 * phase)))
-    return np.clip(_f(0.55) - _f(0.35) * (g.y + sway), 0.0, 1.0)
+    return np.asarray(np.clip(_f(0.55) - _f(0.35) * (g.y + sway), 0.0, 1.0), np.float32)
 
 
 def _racing(g: Grid, phase: float) -> Field:
@@ -129,7 +129,9 @@ def _sunrise(g: Grid, phase: float) -> Field:
     sun = _step(_f(0.38) - np.hypot(g.x, g.y - _f(height)), g.edge)
     ground = _step(g.y - _f(0.3), g.edge)
     glow = np.exp(_f(-1.2) * np.hypot(g.x, g.y - _f(height)))
-    return (_f(0.3) + _f(0.35) * glow + _f(0.35) * sun) * (1 - ground) + ground * _f(0.12)
+    return np.asarray(
+        (_f(0.3) + _f(0.35) * glow + _f(0.35) * sun) * (1 - ground) + ground * _f(0.12), np.float32
+    )
 
 
 def _meadow(g: Grid, phase: float) -> Field:
@@ -156,7 +158,7 @@ def _snowfall(g: Grid, phase: float) -> Field:
 
 def _constellation(g: Grid, phase: float) -> Field:
     band = np.exp(-(((g.y + _f(0.5) * g.x + _f(0.02 * phase)) * _f(2.2)) ** 2))
-    return _f(0.06) + _f(0.25) * band
+    return np.asarray(_f(0.06) + _f(0.25) * band, np.float32)
 
 
 def _orbit(g: Grid, phase: float) -> Field:
@@ -173,7 +175,9 @@ def _storm(g: Grid, phase: float) -> Field:
         TAU * (g.y * _f(0.7) - _f(0.07 * phase)) + g.x
     )
     flash = _f(0.55) if int(phase * 1.7) % 5 == 0 else _f(0.0)
-    return np.clip(_f(0.3) - _f(0.25) * g.y + _f(0.2) * clouds + flash * (g.y < 0), 0.0, 1.0)
+    return np.asarray(
+        np.clip(_f(0.3) - _f(0.25) * g.y + _f(0.2) * clouds + flash * (g.y < 0), 0.0, 1.0), np.float32
+    )
 
 
 def _chase(g: Grid, phase: float) -> Field:
@@ -188,7 +192,8 @@ def _machine(g: Grid, phase: float) -> Field:
         x = g.x - _f(0.75 * side)
         radius = np.hypot(x, g.y)
         angle = np.arctan2(g.y, x) / TAU
-        teeth = _wave(angle * _f(round(4 + 4 * g.pitch)) + _f(side * 0.5 * phase), g.edge, g.pitch)
+        turn = np.asarray(angle * _f(round(4 + 4 * g.pitch)) + _f(side * 0.5 * phase), np.float32)
+        teeth = _wave(turn, g.edge, g.pitch)
         tone = np.maximum(
             tone, _f(0.75) * _step(_f(0.45) + _f(0.18) * teeth - radius, g.edge) * (radius > 0.2)
         )
@@ -196,24 +201,26 @@ def _machine(g: Grid, phase: float) -> Field:
 
 
 def _labyrinth(g: Grid, phase: float) -> Field:
-    return _wave((np.abs(g.x) + np.abs(g.y)) * _f(1.2 * g.pitch) + _f(0.15 * phase), g.edge, g.pitch) * _f(
-        0.7
-    ) + _f(0.1)
+    walls = _wave((np.abs(g.x) + np.abs(g.y)) * _f(1.2 * g.pitch) + _f(0.15 * phase), g.edge, g.pitch)
+    return walls * _f(0.7) + _f(0.1)
 
 
 def _swarm(g: Grid, phase: float) -> Field:
-    arms = g.angle * _f(3.0) + np.log(np.maximum(g.radius, 0.06)) * _f(0.7 * g.pitch) - _f(0.4 * phase)
-    return _f(0.1) + _f(0.55) * _wave(arms, g.edge, g.pitch)
+    winding = np.asarray(np.log(np.maximum(g.radius, 0.06)), np.float32) * _f(0.7 * g.pitch)
+    return _f(0.1) + _f(0.55) * _wave(g.angle * _f(3.0) + winding - _f(0.4 * phase), g.edge, g.pitch)
 
 
 def _abyss(g: Grid, phase: float) -> Field:
     rings = _wave(g.radius * _f(1.3 * g.pitch) + _f(0.25 * phase), g.edge, g.pitch)
-    return rings * np.clip(g.radius * _f(0.75), 0.0, 0.9)
+    return np.asarray(rings * np.clip(g.radius * _f(0.75), 0.0, 0.9), np.float32)
 
 
 def _rain(g: Grid, phase: float) -> Field:
     pane = _wave(g.x * _f(0.5) + _f(0.25), g.edge, 0.5)
-    return _f(0.35) + _f(0.2) * pane - _f(0.15) * g.y + _f(0.03) * np.sin(TAU * (g.y - _f(0.2 * phase)))
+    return np.asarray(
+        _f(0.35) + _f(0.2) * pane - _f(0.15) * g.y + _f(0.03) * np.sin(TAU * (g.y - _f(0.2 * phase))),
+        np.float32,
+    )
 
 
 def _ruins(g: Grid, phase: float) -> Field:
@@ -233,7 +240,7 @@ def _vigil(g: Grid, phase: float) -> Field:
 def _fog(g: Grid, phase: float) -> Field:
     first = np.sin(TAU * (g.x * _f(0.22) + _f(0.05 * phase)) + 2 * g.y)
     second = np.sin(TAU * (g.y * _f(0.4) - _f(0.03 * phase)) + g.x)
-    return _f(0.55) + _f(0.1) * first + _f(0.12) * second
+    return np.asarray(_f(0.55) + _f(0.1) * first + _f(0.12) * second, np.float32)
 
 
 def _desert(g: Grid, phase: float) -> Field:
@@ -249,8 +256,9 @@ def _skyline(g: Grid, phase: float) -> Field:
     height = _f(0.45) * np.sin(block * _f(12.9898)) ** 2 - _f(0.35)
     house = _step(g.y - height, min(g.edge, 0.08))
     windows = ((place % _f(0.34)) > 0.17) & ((g.y * _f(1.5 * g.pitch) % _f(0.34)) > 0.17)
-    return _f(0.65) * (1 - house) + house * (
-        _f(0.12) + _f(0.6) * (windows & (np.sin(block * _f(7.1)) > -0.3))
+    return np.asarray(
+        _f(0.65) * (1 - house) + house * (_f(0.12) + _f(0.6) * (windows & (np.sin(block * _f(7.1)) > -0.3))),
+        np.float32,
     )
 
 

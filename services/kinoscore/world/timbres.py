@@ -95,11 +95,16 @@ def _bend(time: Samples, gesture: Gesture) -> Samples | None:
     match gesture:
         case Gesture.VIBRATO:  # 5.5 a second, 2 % wide
             turn = np.float32(2 * np.pi * 5.5)
-            return np.float32(0.022) / turn * (1 - np.cos(turn * time))
+            return np.asarray(np.float32(0.022) / turn * (1 - np.cos(turn * time)), np.float32)
         case Gesture.GLIDE_UP:  # from five semitones below within about 0.12 s
-            return np.float32(0.25 * 0.12) * (np.exp(time * np.float32(-1 / 0.12)) - 1)
+            return np.asarray(
+                np.float32(0.25 * 0.12) * (np.exp(time * np.float32(-1 / 0.12)) - 1), np.float32
+            )
         case Gesture.GLIDE_DOWN:  # to five semitones below within about 0.6 s
-            return np.float32(-0.25) * (time + np.float32(0.6) * (np.exp(time * np.float32(-1 / 0.6)) - 1))
+            return np.asarray(
+                np.float32(-0.25) * (time + np.float32(0.6) * (np.exp(time * np.float32(-1 / 0.6)) - 1)),
+                np.float32,
+            )
         case _:
             return None
 
@@ -160,7 +165,7 @@ def room_response(room: str, random: Generator) -> Samples:
         response[1:] -= np.float32(0.6) * response[:-1]
     if room == "cathedral":
         response[: round(0.04 * SAMPLE_RATE)] = 0.0
-    return response / np.float32(np.sqrt((response**2).sum()) + 1e-9)
+    return np.asarray(response / np.float32(np.sqrt((response**2).sum()) + 1e-9), np.float32)
 
 
 def ambience_sound(ambience: Ambience, count: int, random: Generator) -> Samples:
@@ -194,7 +199,7 @@ def ambience_sound(ambience: Ambience, count: int, random: Generator) -> Samples
     slow = (noise[width:] - noise[:-width]).astype(np.float32)
     carrier = np.sin(np.cumsum(hertz.astype(np.float64) * (2 * np.pi / SAMPLE_RATE))).astype(np.float32)
     sound = slow * carrier * envelope
-    return sound / np.float32(np.sqrt((sound**2).mean()) + 1e-9)
+    return np.asarray(sound / np.float32(np.sqrt((sound**2).mean()) + 1e-9), np.float32)
 
 
 def _saw(time: Samples, period: float) -> Samples:
