@@ -68,7 +68,6 @@ class PictureStyle:
         symmetric: whether the right half mirrors the left half.
         zoom: of the camera, about 1.
         pan_x, pan_y: of the camera, in half heights of the picture.
-        drift: of the camera to the side, in half heights a second.
         texture_strength, grain_strength: 0 to 1.
     """
 
@@ -87,7 +86,6 @@ class PictureStyle:
     zoom: float
     pan_x: float
     pan_y: float
-    drift: float
     texture_strength: float
     grain_strength: float
 
@@ -148,8 +146,7 @@ def draw_picture_style(random: Generator, split: str) -> PictureStyle:
         symmetric=bool(random.random() < 0.15),
         zoom=float(random.uniform(0.9, 1.15)),
         pan_x=float(random.uniform(-0.15, 0.15)),
-        pan_y=float(random.uniform(-0.08, 0.08)),
-        drift=float(random.uniform(-0.02, 0.02)),
+        pan_y=float(random.uniform(-0.08, 0.08, 2)[0]),  # version 1 draws two and uses one
         texture_strength=float(random.uniform(0.1, 0.6)),
         grain_strength=float(random.random()),
     )
