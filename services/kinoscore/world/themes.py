@@ -56,8 +56,8 @@ class Figure:
     """One bar of music, one character a step: 16 steps, or 12 for a bar of three beats.
 
     Attributes:
-        melody: a digit names a rung of the chord's ladder (0 root, 1 third, 2 fifth, 3 octave, 4 tenth, ...), a
-            dot rests.
+        melody: a digit names a rung of the chord's ladder (0 root, 1 third, 2 fifth, 3 octave, 4 tenth, ...),
+            a dot rests.
         bass: the same for the bass.
         chords: `x` where the accompaniment strikes its chord.
         gesture: what the notes of the melody do.
