@@ -1,13 +1,13 @@
 """Every error that kinoscore raises, each mapped to one gRPC status.
 
     KinoscoreError
-    ├── InvalidRequest            INVALID_ARGUMENT     the request is wrong; the same request will fail again
+    ├── InvalidRequest            INVALID_ARGUMENT     the request is wrong; it will fail again
     │   ├── InvalidMedia          INVALID_ARGUMENT     the bytes are not media that can be used
     │   └── InvalidFilter         INVALID_ARGUMENT     the filter does not parse; carries the position
     ├── NotFound                  NOT_FOUND            the track or the file does not exist
-    ├── FailedPrecondition        FAILED_PRECONDITION  the request is right, the state of the system is not
+    ├── FailedPrecondition        FAILED_PRECONDITION  the request is right, the state is not
     │   ├── SpaceMismatch         FAILED_PRECONDITION  a vector of another embedding space, or dimension
-    │   ├── InvalidRepository     FAILED_PRECONDITION  the model repository is missing, half-written or foreign
+    │   ├── InvalidRepository     FAILED_PRECONDITION  the model repository is missing or half-written
     │   └── DataFolderInUse       FAILED_PRECONDITION  another process owns the data folder
     ├── ResourceExhausted         RESOURCE_EXHAUSTED   a limit was reached
     │   ├── MediaTooLarge         RESOURCE_EXHAUSTED   size, duration or resolution above the configured limit
