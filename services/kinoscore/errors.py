@@ -14,7 +14,7 @@
     │   ├── QueueFull             RESOURCE_EXHAUSTED   too much work is waiting; try again later
     │   └── StorageFull           RESOURCE_EXHAUSTED   the disk is full
     ├── DeadlineExceeded          DEADLINE_EXCEEDED    the caller's time is up
-    ├── Unavailable               UNAVAILABLE          a part that the request needs does not answer; try again
+    ├── Unavailable               UNAVAILABLE          a part that the request needs is silent; try again
     └── InternalError             INTERNAL             a defect of kinoscore
 
 The module imports nothing but the standard library: every room, the trainer included, may use it.

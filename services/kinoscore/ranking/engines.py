@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import grpc
-from milvus_lite.adapter.grpc.server import start_server_in_thread  # type: ignore[import-untyped]
-from milvus_lite.exceptions import DataDirLockedError  # type: ignore[import-untyped]
+from milvus_lite.adapter.grpc.server import start_server_in_thread
+from milvus_lite.exceptions import DataDirLockedError
 from pymilvus import MilvusClient, MilvusException
 
 from kinoscore.errors import DataFolderInUse, InternalError, KinoscoreError, StorageFull, Unavailable
