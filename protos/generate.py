@@ -1,4 +1,4 @@
-"""Generates the Python stubs of protos/ into services/: `python protos/generate.py`; the build does it too."""
+"""Generates the Python stubs of protos/ into services/: `python protos/generate.py`. Builds call it."""
 
 import subprocess
 import sys
