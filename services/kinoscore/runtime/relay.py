@@ -1,7 +1,7 @@
 """Sending a stream of requests on a gRPC call and waiting for its one answer."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import grpc
@@ -10,8 +10,7 @@ from kinoscore.errors import Unavailable
 
 __all__ = ["answer_to_stream"]
 
-# What grpc.aio puts in place of the receiver's status when the call ends while a message waits for flow
-# control.
+# What grpc.aio writes over the receiver's status when the call ends while a message waits for flow control.
 _REASON_LOST = "Internal error from Core"
 
 
@@ -24,15 +23,19 @@ async def answer_to_stream(call: Any, requests: AsyncIterator[object]) -> Any:
 
     Raises:
         grpc.aio.AioRpcError: the call failed.
-        Unavailable: the call was ended in the midst of a message, and gRPC lost the reason.
+        Unavailable: the call was ended in the midst of a message, and the reason is lost.
         Exception: whatever `requests` raised; the call is cancelled then.
     """
+    refusals: list[grpc.aio.AioRpcError] = []
+    call.add_done_callback(lambda _: refusals.extend(_refusal(call)))
     sending = asyncio.create_task(_send(call, requests))
     sending.add_done_callback(lambda task: call.cancel() if _failure(task) else None)
     try:
         return await call
     except grpc.aio.AioRpcError as error:
         if error.details() == _REASON_LOST:
+            if refusals:
+                raise refusals[0] from error
             raise Unavailable("the receiver ended the upload early; try again") from error
         raise
     except asyncio.CancelledError:
@@ -41,6 +44,27 @@ async def answer_to_stream(call: Any, requests: AsyncIterator[object]) -> Any:
         raise
     finally:
         sending.cancel()
+
+
+def _refusal(call: Any) -> Iterator[grpc.aio.AioRpcError]:
+    """The status of a call that has just ended in an error, read before grpc.aio can write over it.
+
+    This runs inside the callback that tells the end: a task would come too late.
+    """
+    reading = _read_status(call)
+    try:
+        reading.send(None)
+    except StopIteration as end:
+        if end.value.code() is not grpc.StatusCode.OK:
+            yield end.value
+    finally:
+        reading.close()
+
+
+async def _read_status(call: Any) -> grpc.aio.AioRpcError:
+    return grpc.aio.AioRpcError(
+        await call.code(), grpc.aio.Metadata(), await call.trailing_metadata(), await call.details()
+    )
 
 
 async def _send(call: Any, requests: AsyncIterator[object]) -> None:
