@@ -1,8 +1,8 @@
 """How many seconds of music kinoscore indexes in a second, and where the time goes.
 
-First the whole command: `kinoscore index` in a process of its own over a fresh data folder, from start to end,
-and once more when nothing has changed. Then track after track through `kinoscore up`, by the three calls that
-indexing makes (to the music, fusion and ranking services), to see the share of each stage.
+First the whole command: `kinoscore index` in a process of its own over a fresh data folder, from its start to
+its end, and once more when nothing has changed. Then track after track through `kinoscore up`, by the three
+calls that indexing makes (to the music, fusion and ranking services), to see the share of each stage.
 """
 
 import subprocess

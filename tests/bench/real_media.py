@@ -189,7 +189,7 @@ def figure(matrix: Floats) -> Figure:
     drawn = matrix[np.arange(count), deals].sum(axis=1)
     observed = np.trace(matrix)
     # The observed deal counts as one of the draws, so that p is never 0.
-    reached = 1 + np.count_nonzero(drawn >= observed - 1e-9)
+    reached = 1 + int(np.count_nonzero(drawn >= observed - 1e-9))
     return Figure(float(observed), float(drawn.mean()), reached / (1 + DRAWS))
 
 
