@@ -4,76 +4,19 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support.repository import write_tiny_repository
+from support.stack import LIMIT_SECONDS, Kinoscore, command_line
 
 from kinoscore import Client
 from kinoscore.media.writing import write_audio, write_video
 
 RATE = 22050
-LIMIT_SECONDS = 120
-
-
-@dataclass(frozen=True)
-class Kinoscore:
-    """The command with its surroundings: a model repository and a data folder of its own."""
-
-    folder: Path
-    repository: Path
-    catalogue: str = "default"
-    address: str = ""
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {
-            **{name: value for name, value in os.environ.items() if not name.startswith("KINOSCORE_")},
-            "KINOSCORE_REPOSITORY": str(self.repository),
-            "KINOSCORE_DATA": str(self.folder / "data"),
-            "KINOSCORE_CATALOGUE": self.catalogue,
-        }
-
-    def __call__(self, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command_line(*arguments),
-            env={**self.environment, **environment},
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_SECONDS,
-            check=False,
-        )
-
-    def start(self, *arguments: object) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            command_line(*arguments), env=self.environment, stderr=subprocess.PIPE, text=True
-        )
-
-    @contextmanager
-    def server(self, *arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
-        """A server in the background, once it answers: the process and its address."""
-        process = self.start(*arguments)
-        assert process.stderr is not None
-        try:
-            for line in process.stderr:
-                if "answers at" in line:
-                    yield process, line.split("answers at ")[1].split(";")[0].strip()
-                    return
-            raise AssertionError("the server ended before it answered")
-        finally:
-            process.terminate()
-            process.communicate(timeout=LIMIT_SECONDS)
-
-
-def command_line(*arguments: object) -> list[str]:
-    installed = Path(sys.executable).with_name("kinoscore")
-    program = [str(installed)] if installed.exists() else [sys.executable, "-m", "kinoscore"]
-    return [*program, *map(str, arguments)]
 
 
 def tone(seconds: float, pitch: float) -> np.ndarray:
