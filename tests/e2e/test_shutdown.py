@@ -100,14 +100,14 @@ def test_a_request_that_outlasts_the_grace_is_ended_and_leaves_nothing(kinoscore
 def write_tones(folder: Path, count: int) -> Path:
     folder.mkdir()
     for number in range(count):
-        write_sound(folder / f"tone{number}.wav", sine(60.0, frequency=200.0 + 10 * number))
+        write_sound(folder / f"tone{number}.wav", sine(20.0, frequency=200.0 + 10 * number))
     return folder
 
 
 def test_sigterm_while_a_command_indexes_alone_loses_nothing_and_the_next_run_goes_on(
     kinoscore: Kinoscore,
 ) -> None:
-    count = 12
+    count = 10
     music = write_tones(kinoscore.folder / "music", count)
     run = kinoscore.start("index", music)
     # No server to ask: the first upload is on its way.
@@ -130,7 +130,7 @@ def test_sigterm_while_a_command_indexes_alone_loses_nothing_and_the_next_run_go
 def test_a_server_that_goes_while_a_command_indexes_is_one_line_and_loses_no_track(
     kinoscore: Kinoscore,
 ) -> None:
-    count = 12
+    count = 10
     music = write_tones(kinoscore.folder / "music", count)
     with kinoscore.up() as up:
         run = kinoscore.start("index", music)
