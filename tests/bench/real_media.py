@@ -69,7 +69,8 @@ def main() -> None:
     found = conditions()
     clips, tracks = find_items(options.media)
     if not clips or len(tracks) < TOP:
-        raise SystemExit(f"skipped: {options.media} does not hold the clips and tracks of {MOODS.name}")
+        progress(f"skipped: {options.media} does not hold the clips and tracks of {MOODS.name}")
+        return
     with running_server(options.repository) as server, closing(Client(server.address)) as client:
         answers = ask(client, clips, tracks)
     tests = {

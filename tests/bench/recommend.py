@@ -21,6 +21,7 @@ from material import Library, store, write_clip
 
 from kinoscore import Client, Recommendation
 from kinoscore.inference import Manifest, ModelRepository, default_repository
+from kinoscore.media.decoding import probe
 
 K = 10
 # Below the resolution of a score, above that of the weight on the wire (float32).
@@ -60,6 +61,9 @@ def main() -> None:
         if options.clip is None:
             progress("writing a clip")
             write_clip(clip)
+        window_seconds = manifest.video.window_frames / manifest.video.frames_per_second
+        if probe(clip).duration_seconds > window_seconds:
+            raise SystemExit(f"{clip} is longer than one window: give a clip of at most {window_seconds:g} s")
         progress("filling the library")
         store(library, server.address, manifest)
         progress("measuring")
