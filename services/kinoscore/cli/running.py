@@ -39,8 +39,8 @@ def run(work: Coroutine[Any, Any, int | None]) -> None:
     An error is one line on stderr; with `--debug` the traceback comes too.
     """
     debug = click.get_current_context().find_root().obj["debug"]
-    # Read when numpy is loaded, after this. Its threads spin after each product, which took Milvus Lite nearly
-    # twice the processor time for a search, and the cores from the decoders.
+    # Read when numpy is loaded, after this. Its threads spin after each product, which took Milvus Lite
+    # nearly twice the processor time for a search, and the cores from the decoders.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if not debug:
         # What goes wrong is told as the command's own error; the libraries' logs would tell it again.
