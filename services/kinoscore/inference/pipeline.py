@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 
 from kinoscore.inference.engine import Array, Inference, InferenceEngine
 
@@ -15,8 +15,10 @@ _AHEAD = 2
 
 async def infer_stream(
     engine: InferenceEngine, model: str, batches: AsyncIterable[Mapping[str, Array]], *, expires: float
-) -> list[Inference]:
-    """Runs a model over every batch; the inferences come in the order of the batches.
+) -> AsyncGenerator[Inference, None]:
+    """Runs a model over every batch and yields the inferences in the order of the batches.
+
+    Close the generator (`contextlib.aclosing`) so that what still runs is cancelled when its consumer stops.
 
     Args:
         batches: the inputs of `InferenceEngine.infer`. The next is drawn while earlier ones still run, so an
@@ -27,16 +29,14 @@ async def infer_stream(
         KinoscoreError: whatever the engine or the source raises; what still runs is cancelled.
     """
     running: deque[asyncio.Task[Inference]] = deque()
-    done: list[Inference] = []
     try:
         async for inputs in batches:
             timeout = expires - time.monotonic()
             running.append(asyncio.create_task(engine.infer(model, inputs, timeout=timeout)))
             if len(running) > _AHEAD:
-                done.append(await running.popleft())
+                yield await running.popleft()
         while running:
-            done.append(await running.popleft())
-        return done
+            yield await running.popleft()
     finally:
         for task in running:
             task.cancel()

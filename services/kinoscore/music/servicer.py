@@ -1,6 +1,7 @@
 """MusicEncoderService: decodes, encodes windows while decoding goes on, then encodes the passages."""
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -79,14 +80,17 @@ class MusicEncoderServicer(music_pb2_grpc.MusicEncoderServiceServicer):
                 self._check_length(sum(map(len, valid)))
                 yield {"samples": windows, "valid": valid[-1]}
 
-        inferences = await infer_stream(self._engine, "window_encoder", inputs(), expires=deadline.moment)
-        if not inferences:
+        encoded: list[Mapping[str, Array]] = []
+        inferences = infer_stream(self._engine, "window_encoder", inputs(), expires=deadline.moment)
+        async with aclosing(inferences):
+            async for inference in inferences:
+                timer.queue_seconds += inference.queue_seconds
+                timer.inference_seconds += inference.compute_seconds
+                encoded.append(inference.outputs)
+        if not encoded:
             raise InvalidMedia("the track holds no sound")
-        for inference in inferences:
-            timer.queue_seconds += inference.queue_seconds
-            timer.inference_seconds += inference.compute_seconds
         outputs: dict[str, Array] = {
-            name: np.concatenate([inference.outputs[name] for inference in inferences])
+            name: np.concatenate([outputs[name] for outputs in encoded])
             for name in ("features", "valence_arousal", "onset_strength")
         }
         outputs["valid"] = np.concatenate(valid)

@@ -3,7 +3,9 @@
 Pure functions on arrays. How the frames came, in what portions, makes no difference.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +13,14 @@ from numpy.typing import NDArray
 from kinoscore.inference.repository import VideoSpec
 from kinoscore.media.keyframes import KeyFrameSelector
 
-__all__ = ["ClipWindows", "EncodedFrames", "arrange_windows"]
+__all__ = ["ClipWindows", "EncodedFrames", "WindowAssembler"]
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedFrames:
-    """The outputs of the frame encoder for the n sampled frames of a clip, in order of time; n > 0.
+    """The outputs of the frame encoder for n sampled frames of a clip, in order of time.
 
     Attributes:
         timestamps: float64 [n], seconds.
@@ -32,12 +34,19 @@ class EncodedFrames:
     valence_arousal: Floats
     salience: Floats
 
+    @classmethod
+    def of(cls, timestamps: NDArray[np.float64], outputs: Mapping[str, NDArray[Any]]) -> "EncodedFrames":
+        """From the times of the frames and the outputs of the frame encoder."""
+        return cls(timestamps, outputs["features"], outputs["valence_arousal"], outputs["salience"])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClipWindows:
-    """The inputs of the clip encoder for w windows of m frames each, and what weighs them.
+    """The n frames of a clip as inputs of the clip encoder: w windows of m frames each, and what weighs them.
 
     Attributes:
+        timestamps: float64 [n], seconds.
+        valence_arousal: float32 [n, 2], of each frame.
         features: float32 [w, m, feature dimension]; 0 where a window has no frame.
         frame_mask: float32 [w, m], 1 for a frame and 0 for padding.
         key_frame_mask: float32 [w, m], 1 for an emotion key frame.
@@ -46,6 +55,8 @@ class ClipWindows:
             whole clip.
     """
 
+    timestamps: NDArray[np.float64]
+    valence_arousal: Floats
     features: Floats
     frame_mask: Floats
     key_frame_mask: Floats
@@ -59,34 +70,52 @@ class ClipWindows:
         return counts
 
 
-def arrange_windows(frames: EncodedFrames, spec: VideoSpec) -> ClipWindows:
-    """Cuts a clip into consecutive windows of `spec.window_frames` and chooses the key frames of each.
+class WindowAssembler:
+    """Takes the encoded frames of a clip as they arrive and chooses each window's key frames meanwhile.
 
-    The last window may hold fewer frames. Every window has a key frame.
+    Windows are consecutive, of `spec.window_frames` frames; the last may hold fewer. In what portions the
+    frames came makes no difference.
     """
-    length = spec.window_frames
-    count = -(-len(frames.timestamps) // length)
-    features = np.zeros((count, length, frames.features.shape[1]), np.float32)
-    frame_mask = np.zeros((count, length), np.float32)
-    key_frame_mask = np.zeros((count, length), np.float32)
-    key_frames: list[tuple[float, float]] = []
-    key_frame_salience = np.zeros(count, np.float32)
-    for window in range(count):
-        span = slice(window * length, (window + 1) * length)
-        timestamps = frames.timestamps[span]
-        features[window, : len(timestamps)] = frames.features[span]
-        frame_mask[window, : len(timestamps)] = 1.0
-        chosen = _key_frames(timestamps, frames.salience[span], spec)
-        key_frames.extend(chosen)
-        key_frame_mask[window, : len(timestamps)] = np.isin(timestamps, [time for time, _ in chosen])
-        key_frame_salience[window] = sum(salience for _, salience in chosen)
-    return ClipWindows(features, frame_mask, key_frame_mask, tuple(key_frames), key_frame_salience)
+
+    def __init__(self, spec: VideoSpec) -> None:
+        self._spec = spec
+        self._portions: list[EncodedFrames] = []
+        self._selectors: list[KeyFrameSelector] = []
+        self._count = 0
+
+    def add(self, frames: EncodedFrames) -> None:
+        """Takes the next frames, in order of time."""
+        self._portions.append(frames)
+        for time, salience in zip(frames.timestamps.tolist(), frames.salience.tolist(), strict=True):
+            if self._count % self._spec.window_frames == 0:
+                separation = self._spec.key_frame_separation_seconds
+                self._selectors.append(KeyFrameSelector(self._spec.key_frames, separation))
+            self._selectors[-1].offer(time, salience)
+            self._count += 1
+
+    def finish(self) -> ClipWindows:
+        """The windows of the whole clip; there must have been a frame. Every window has a key frame."""
+        length, count = self._spec.window_frames, len(self._selectors)
+        timestamps = np.concatenate([portion.timestamps for portion in self._portions])
+        features = np.concatenate([portion.features for portion in self._portions])
+        chosen = [selector.selected() for selector in self._selectors]
+        key_frames = tuple(frame for window in chosen for frame in window)
+        is_key_frame = np.isin(timestamps, [time for time, _ in key_frames]).astype(np.float32)
+        return ClipWindows(
+            timestamps=timestamps,
+            valence_arousal=np.concatenate([portion.valence_arousal for portion in self._portions]),
+            features=_padded(features, count, length),
+            frame_mask=_padded(np.ones(self._count, np.float32), count, length),
+            key_frame_mask=_padded(is_key_frame, count, length),
+            key_frames=key_frames,
+            key_frame_salience=np.array(
+                [sum(salience for _, salience in window) for window in chosen], np.float32
+            ),
+        )
 
 
-def _key_frames(
-    timestamps: NDArray[np.float64], salience: Floats, spec: VideoSpec
-) -> list[tuple[float, float]]:
-    selector = KeyFrameSelector(spec.key_frames, spec.key_frame_separation_seconds)
-    for time, value in zip(timestamps.tolist(), salience.tolist(), strict=True):
-        selector.offer(time, value)
-    return selector.selected()
+def _padded(values: Floats, count: int, length: int) -> Floats:
+    """[n, ...] as [count, length, ...], with zeros after the last."""
+    padded = np.zeros((count * length, *values.shape[1:]), np.float32)
+    padded[: len(values)] = values
+    return padded.reshape(count, length, *values.shape[1:])

@@ -1,11 +1,11 @@
 """VideoEncoderService: decodes, encodes frames while decoding goes on, then encodes the windows."""
 
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
 import grpc
-import numpy as np
 
 from kinoscore.errors import MediaTooLarge
 from kinoscore.inference.embeddings import EncodedStretches, emotion_points
@@ -20,7 +20,7 @@ from kinoscore.runtime.settings import VideoSettings
 from kinoscore.runtime.telemetry import StageTimer
 from kinoscore.runtime.uploads import Upload
 from kinoscore.v1 import video_pb2, video_pb2_grpc
-from kinoscore.video.assembly import ClipWindows, EncodedFrames, arrange_windows
+from kinoscore.video.assembly import ClipWindows, EncodedFrames, WindowAssembler
 from kinoscore.video.pictures import sampled_batches
 
 __all__ = ["VideoEncoderServicer"]
@@ -68,23 +68,24 @@ class VideoEncoderServicer(video_pb2_grpc.VideoEncoderServiceServicer):
         async with upload.spooled(self._settings.spool_folder) as file:
             decoding = self._pool.decode_frames(file.path, self._spec, deadline.require())
             async with decoding as job:
-                frames = await self._encode_frames(job, deadline, timer)
+                windows = await self._encode_frames(job, deadline, timer)
         timer.queue_seconds += job.queue_seconds
         timer.decode_seconds += job.summary.decode_seconds
-        return await self._reply(frames, job.summary.duration_seconds, job.summary.warnings, deadline, timer)
+        return await self._reply(windows, job.summary.duration_seconds, job.summary.warnings, deadline, timer)
 
     async def _encode_pictures(
         self, upload: Upload[Any], deadline: Deadline, timer: StageTimer
     ) -> video_pb2.EncodeClipResponse:
         async with aclosing(sampled_batches(upload.frames(), self._spec, self._limits)) as batches:
-            frames = await self._encode_frames(batches, deadline, timer)
-        seconds = len(frames.timestamps) / self._spec.frames_per_second
-        return await self._reply(frames, seconds, (), deadline, timer)
+            windows = await self._encode_frames(batches, deadline, timer)
+        seconds = len(windows.timestamps) / self._spec.frames_per_second
+        return await self._reply(windows, seconds, (), deadline, timer)
 
     async def _encode_frames(
         self, batches: AsyncIterator[FrameBatch], deadline: Deadline, timer: StageTimer
-    ) -> EncodedFrames:
-        timestamps: list[Array] = []
+    ) -> ClipWindows:
+        assembler = WindowAssembler(self._manifest.video)
+        timestamps: deque[Array] = deque()
 
         async def inputs() -> AsyncIterator[Mapping[str, Array]]:
             async for batch in batches:
@@ -92,15 +93,13 @@ class VideoEncoderServicer(video_pb2_grpc.VideoEncoderServiceServicer):
                 timestamps.append(batch.timestamps)
                 yield {"frames": batch.frames}
 
-        inferences = await infer_stream(self._engine, "frame_encoder", inputs(), expires=deadline.moment)
-        for inference in inferences:
-            timer.queue_seconds += inference.queue_seconds
-            timer.inference_seconds += inference.compute_seconds
-        outputs = {
-            name: np.concatenate([inference.outputs[name] for inference in inferences])
-            for name in ("features", "valence_arousal", "salience")
-        }
-        return EncodedFrames(timestamps=np.concatenate(timestamps), **outputs)
+        inferences = infer_stream(self._engine, "frame_encoder", inputs(), expires=deadline.moment)
+        async with aclosing(inferences):
+            async for inference in inferences:
+                timer.queue_seconds += inference.queue_seconds
+                timer.inference_seconds += inference.compute_seconds
+                assembler.add(EncodedFrames.of(timestamps.popleft(), inference.outputs))
+        return assembler.finish()
 
     def _check_length(self, seconds: float) -> None:
         # The pool's own limit may be higher: one pool may decode clips and tracks.
@@ -126,18 +125,17 @@ class VideoEncoderServicer(video_pb2_grpc.VideoEncoderServiceServicer):
 
     async def _reply(
         self,
-        frames: EncodedFrames,
+        windows: ClipWindows,
         seconds: float,
         warnings: tuple[str, ...],
         deadline: Deadline,
         timer: StageTimer,
     ) -> video_pb2.EncodeClipResponse:
-        windows = arrange_windows(frames, self._manifest.video)
         encoded = await self._encode_windows(windows, deadline, timer)
         whole = encoded.whole(windows.frame_counts, windows.key_frame_salience)
         labels, calibration = self._manifest.emotion_labels, self._manifest.calibration.video
         interval = 1 / self._spec.frames_per_second
-        starts = frames.timestamps[:: self._manifest.video.window_frames].tolist()
+        starts = windows.timestamps[:: self._manifest.video.window_frames].tolist()
         ends = [*starts[1:], seconds]
         durations = [end - start for start, end in zip(starts, ends, strict=True)]
         return video_pb2.EncodeClipResponse(
@@ -150,7 +148,9 @@ class VideoEncoderServicer(video_pb2_grpc.VideoEncoderServiceServicer):
                 for time, salience in windows.key_frames
             ],
             emotion_curve=emotion_points(
-                frames.timestamps.tolist(), [interval] * len(frames.timestamps), frames.valence_arousal
+                windows.timestamps.tolist(),
+                [interval] * len(windows.timestamps),
+                windows.valence_arousal,
             ),
             warnings=warnings,
             timings=timer.timings(),

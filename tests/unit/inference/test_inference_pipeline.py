@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 
 import numpy as np
 import pytest
@@ -53,7 +54,13 @@ class Source:
 
 
 def start(engine: GatedEngine, source: Source, seconds: float = 10.0) -> asyncio.Task[list[Inference]]:
-    return asyncio.create_task(infer_stream(engine, "m", source, expires=time.monotonic() + seconds))
+    async def collect() -> list[Inference]:
+        async with aclosing(
+            infer_stream(engine, "m", source, expires=time.monotonic() + seconds)
+        ) as inferences:
+            return [inference async for inference in inferences]
+
+    return asyncio.create_task(collect())
 
 
 async def test_answers_come_in_the_order_of_the_batches() -> None:
@@ -78,6 +85,17 @@ async def test_the_source_waits_when_inference_is_slow() -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     assert engine.cancelled == 3
+
+
+async def test_an_answer_is_given_while_later_batches_still_run() -> None:
+    engine = GatedEngine()
+    inferences = infer_stream(engine, "m", Source(4), expires=time.monotonic() + 10)
+    async with aclosing(inferences):
+        first = asyncio.ensure_future(anext(inferences))
+        await until(lambda: len(engine.gates) == 3)
+        engine.gates[0].set()
+        assert int((await first).outputs["y"][0]) == 0
+    assert engine.cancelled == 2
 
 
 async def test_an_error_of_the_source_stops_what_runs() -> None:

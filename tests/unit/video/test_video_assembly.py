@@ -1,11 +1,15 @@
 """Windows hold every frame once, carry key frames, and add up to the whole clip."""
 
+from collections.abc import Iterable
+from dataclasses import fields
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kinoscore.inference.repository import VideoSpec
-from kinoscore.video.assembly import EncodedFrames, arrange_windows
+from kinoscore.video.assembly import ClipWindows, EncodedFrames, WindowAssembler
 
 SPEC = VideoSpec(
     frame_width=128,
@@ -28,13 +32,38 @@ def frames(count: int, seed: int = 0) -> EncodedFrames:
     )
 
 
+def assembled(clip: EncodedFrames, cuts: Iterable[int] = ()) -> ClipWindows:
+    """The windows of a clip whose frames arrive in portions, cut before the frames of these numbers."""
+    assembler = WindowAssembler(SPEC)
+    edges = [0, *sorted(cuts), len(clip.timestamps)]
+    for first, end in pairwise(edges):
+        assembler.add(
+            EncodedFrames(
+                clip.timestamps[first:end],
+                clip.features[first:end],
+                clip.valence_arousal[first:end],
+                clip.salience[first:end],
+            )
+        )
+    return assembler.finish()
+
+
 counts = st.integers(1, 120)
+
+
+@given(st.data(), counts)
+def test_it_makes_no_difference_in_what_portions_frames_arrive(data: st.DataObject, count: int) -> None:
+    clip = frames(count)
+    cuts = data.draw(st.sets(st.integers(0, count)))
+    at_once, in_portions = assembled(clip), assembled(clip, cuts)
+    for field in fields(ClipWindows):
+        np.testing.assert_array_equal(getattr(in_portions, field.name), getattr(at_once, field.name))
 
 
 @given(counts)
 def test_every_frame_is_in_exactly_one_window_in_order(count: int) -> None:
     clip = frames(count)
-    windows = arrange_windows(clip, SPEC)
+    windows = assembled(clip)
     np.testing.assert_array_equal(windows.features[windows.frame_mask == 1], clip.features)
     assert windows.frame_mask.shape == (-(-count // 24), 24)
     assert windows.frame_counts.sum() == count
@@ -44,7 +73,7 @@ def test_every_frame_is_in_exactly_one_window_in_order(count: int) -> None:
 @given(counts, st.integers(0, 5))
 def test_key_frames_are_few_salient_apart_and_marked(count: int, seed: int) -> None:
     clip = frames(count, seed)
-    windows = arrange_windows(clip, SPEC)
+    windows = assembled(clip)
     marked = (windows.key_frame_mask == 1)[windows.frame_mask == 1]
     times, saliences = zip(*windows.key_frames, strict=True)
     np.testing.assert_array_equal(clip.timestamps[marked], times)
@@ -60,15 +89,14 @@ def test_key_frames_are_few_salient_apart_and_marked(count: int, seed: int) -> N
 
 @given(counts)
 def test_the_emotion_of_a_window_weighs_its_key_frames_salience(count: int) -> None:
-    windows = arrange_windows(frames(count), SPEC)
+    windows = assembled(frames(count))
     total = sum(salience for _, salience in windows.key_frames)
     np.testing.assert_allclose(windows.key_frame_salience.sum(), total, rtol=1e-5)
 
 
 def test_frames_without_salience_still_have_a_key_frame() -> None:
     clip = frames(5)
-    windows = arrange_windows(
-        EncodedFrames(clip.timestamps, clip.features, clip.valence_arousal, np.zeros(5, np.float32)), SPEC
-    )
+    silent = EncodedFrames(clip.timestamps, clip.features, clip.valence_arousal, np.zeros(5, np.float32))
+    windows = assembled(silent)
     assert windows.key_frame_mask.sum() >= 1
     assert not windows.key_frame_salience.any()
