@@ -20,7 +20,7 @@ from kinoscore._client_values import (
     Track,
     TrackUpdate,
 )
-from kinoscore.errors import InvalidRequest, KinoscoreError, Unavailable
+from kinoscore.errors import InvalidRequest, KinoscoreError
 from kinoscore.runtime.channels import channel_options
 from kinoscore.runtime.relay import answer_to_stream
 from kinoscore.runtime.status import from_rpc_error
@@ -364,7 +364,6 @@ async def _in_thread(requests: Iterator[object]) -> AsyncIterator[object]:
 
 def _explained(error: grpc.RpcError, address: str) -> KinoscoreError:
     """The error that the server raised; where no server answered, one that says what to do."""
-    known = from_rpc_error(error)
-    if isinstance(known, Unavailable) and "failed to connect" in known.message:
-        return Unavailable(f"no kinoscore server answers at {address}; start one with `kinoscore up`")
-    return known
+    return from_rpc_error(
+        error, silent=f"no kinoscore server answers at {address}; start one with `kinoscore up`"
+    )

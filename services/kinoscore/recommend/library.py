@@ -5,7 +5,7 @@ from typing import Any
 
 import grpc
 
-from kinoscore.recommend.backends import Backends, ask
+from kinoscore.recommend.backends import Backends
 from kinoscore.runtime.deadline import Deadline
 from kinoscore.runtime.settings import ServerSettings
 from kinoscore.v1 import ranking_pb2_grpc
@@ -18,7 +18,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 def _passed_on(method: str) -> Callable[["LibraryServicer", Any, Context], Awaitable[Any]]:
     async def pass_on(self: "LibraryServicer", request: Any, context: Context) -> Any:
         deadline = Deadline.of(context, self.default_seconds)
-        return await ask(getattr(self.ranking, method), request, deadline)
+        return await self.ranking.ask(method, request, deadline)
 
     return pass_on
 

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 
 from kinoscore.errors import InvalidRequest
-from kinoscore.recommend.backends import Backends, ask, ask_with_stream
+from kinoscore.recommend.backends import Backends
 from kinoscore.runtime.deadline import Deadline
 from kinoscore.runtime.requests import catalogue_name
 from kinoscore.runtime.settings import ServerSettings
@@ -57,8 +57,8 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
         whole, *windows = await self._fuse(
             settings.catalogue, clip.space, [clip.clip, *clip.windows], deadline, timer
         )
-        found: ranking_pb2.SearchTracksResponse = await ask(
-            self._backends.ranking.SearchTracks,
+        found: ranking_pb2.SearchTracksResponse = await self._backends.ranking.ask(
+            "SearchTracks",
             ranking_pb2.SearchTracksRequest(
                 catalogue=settings.catalogue,
                 space=clip.space,
@@ -95,8 +95,8 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
         whole, *passages = await self._fuse(
             settings.catalogue, sound.space, [sound.track, *sound.passages], deadline, timer
         )
-        stored: ranking_pb2.UpsertTrackResponse = await ask(
-            self._backends.ranking.UpsertTrack,
+        stored: ranking_pb2.UpsertTrackResponse = await self._backends.ranking.ask(
+            "UpsertTrack",
             ranking_pb2.UpsertTrackRequest(
                 catalogue=settings.catalogue,
                 space=sound.space,
@@ -132,8 +132,8 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
             async for chunk in _chunks(requests):
                 yield video_pb2.EncodeClipRequest(chunk=chunk)
 
-        answer: video_pb2.EncodeClipResponse = await ask_with_stream(
-            self._backends.video.EncodeClip, relayed(), deadline
+        answer: video_pb2.EncodeClipResponse = await self._backends.video.ask_with_stream(
+            "EncodeClip", relayed(), deadline
         )
         timer.include(answer.timings)
         return answer
@@ -153,8 +153,8 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
             async for chunk in _chunks(requests):
                 yield music_pb2.EncodeTrackRequest(chunk=chunk)
 
-        answer: music_pb2.EncodeTrackResponse = await ask_with_stream(
-            self._backends.music.EncodeTrack, relayed(), deadline
+        answer: music_pb2.EncodeTrackResponse = await self._backends.music.ask_with_stream(
+            "EncodeTrack", relayed(), deadline
         )
         timer.include(answer.timings)
         return answer
@@ -168,7 +168,7 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
         timer: StageTimer,
     ) -> list[common_pb2.Embedding]:
         request = fusion_pb2.FuseRequest(catalogue=catalogue, space=space, embeddings=embeddings)
-        answer: fusion_pb2.FuseResponse = await ask(self._backends.fusion.Fuse, request, deadline)
+        answer: fusion_pb2.FuseResponse = await self._backends.fusion.ask("Fuse", request, deadline)
         timer.include(answer.timings)
         return list(answer.embeddings)
 
@@ -181,7 +181,7 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
             request = ranking_pb2.ListTracksRequest(
                 catalogue=settings.catalogue, filter=settings.filter, page_size=1
             )
-            await ask(self._backends.ranking.ListTracks, request, deadline)
+            await self._backends.ranking.ask("ListTracks", request, deadline)
 
 
 async def _first_settings(requests: AsyncIterator[Any]) -> Any:

@@ -54,12 +54,18 @@ def to_status(error: KinoscoreError) -> status_pb2.Status:
     return status
 
 
-def from_rpc_error(error: grpc.RpcError) -> KinoscoreError:
-    """The error that the server raised; for a status without our details, the nearest class of its code."""
+def from_rpc_error(error: grpc.RpcError, *, silent: str = "") -> KinoscoreError:
+    """The error that the server raised; for a status without our details, the nearest class of its code.
+
+    Args:
+        silent: what to say when no server answered; gRPC's own words when empty.
+    """
     code = error.code()
     message = error.details() or f"the call ended with {code.name}"
     status = _status_of(error)
     if status is None:
+        if silent and code is grpc.StatusCode.UNAVAILABLE:
+            return errors.Unavailable(silent)
         return _CLASS_OF_CODE.get(code, errors.InternalError)(message)
     info, field = _details_of(status)
     kind = _CLASS_OF_REASON.get(info.reason)

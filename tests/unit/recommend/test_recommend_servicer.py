@@ -319,7 +319,7 @@ async def test_the_front_door_answers_for_the_library_too(house: House) -> None:
     assert error.position == 5
 
 
-async def test_a_service_that_is_down_is_unavailable() -> None:
+async def test_a_service_that_is_down_is_unavailable_and_named() -> None:
     nowhere = "127.0.0.1:1"
     settings = ServerSettings(port=0, grace_seconds=0.0)
     backends = Backends(video=nowhere, music=nowhere, fusion=nowhere, ranking=nowhere)
@@ -330,5 +330,6 @@ async def test_a_service_that_is_down_is_unavailable() -> None:
         with pytest.raises(grpc.aio.AioRpcError) as refusal:
             await stub.DescribeSpace(ranking_pb2.DescribeSpaceRequest(), timeout=10)
     assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "the ranking service at 127.0.0.1:1 does not answer" in refusal.value.details()
     await front.stop()
     await backends.close()
