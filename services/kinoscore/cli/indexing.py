@@ -24,6 +24,7 @@ from kinoscore.errors import (
     StorageFull,
     Unavailable,
 )
+from kinoscore.runtime.requests import track_id_of
 
 if TYPE_CHECKING:
     from kinoscore.media.pool import DecodePool
@@ -32,7 +33,6 @@ __all__ = ["Indexer", "Outcome", "Result", "index_files", "prune"]
 
 # One is uploaded while another is decoded and a third is encoded.
 _FILES_AT_ONCE = 3
-_TRACK_ID_DIGITS = 32
 _REMOVED_AT_ONCE = 500
 
 # What ends the whole run: the next file would meet the same.
@@ -118,7 +118,7 @@ class Indexer:
         own = Description(tags.title, tags.artist, tags.licence, tags.attribution, tags.tags, tags.tempo)
         said = self._manifest.describe(file).or_else(own)
         return Track(
-            track_id=probe.digest[:_TRACK_ID_DIGITS],
+            track_id=track_id_of(probe.digest),
             title=said.title or file.stem,
             artist=said.artist,
             licence=said.licence,

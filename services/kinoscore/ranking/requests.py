@@ -13,10 +13,10 @@ from kinoscore.errors import InvalidRequest, SpaceMismatch
 from kinoscore.inference.repository import DefaultWeights
 from kinoscore.ranking.rows import TEXT_COLUMNS, Passage, Track
 from kinoscore.ranking.scoring import Blocks, Weights
+from kinoscore.runtime.requests import MOST_TRACKS, require_track_count
 from kinoscore.v1 import common_pb2, ranking_pb2
 
 DEFAULT_TRACKS = 10
-MOST_TRACKS = 1000
 DEFAULT_PAGE = 100
 MOST_PAGE = 1000
 MOST_PASSAGES = 16384
@@ -42,8 +42,7 @@ def to_track_count(request: ranking_pb2.SearchTracksRequest) -> int:
         InvalidRequest: it is not 1 to 1000.
     """
     k = request.k if request.HasField("k") else DEFAULT_TRACKS
-    if not 1 <= k <= MOST_TRACKS:
-        raise InvalidRequest(f"k must be 1 to {MOST_TRACKS}, not {k}", field="k")
+    require_track_count(k)
     return k
 
 

@@ -10,7 +10,7 @@ import grpc
 from kinoscore.errors import InvalidRequest
 from kinoscore.recommend.backends import Backends
 from kinoscore.runtime.deadline import Deadline
-from kinoscore.runtime.requests import catalogue_name
+from kinoscore.runtime.requests import catalogue_name, require_track_count, track_id_of
 from kinoscore.runtime.settings import ServerSettings
 from kinoscore.runtime.telemetry import StageTimer
 from kinoscore.v1 import (
@@ -24,9 +24,6 @@ from kinoscore.v1 import (
 )
 
 __all__ = ["RecommenderServicer"]
-
-_MOST_TRACKS = 1000
-_TRACK_ID_DIGITS = 32
 
 
 class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
@@ -216,8 +213,8 @@ def _check_wishes(settings: recommend_pb2.RecommendSettings) -> None:
     Raises:
         InvalidRequest: k is outside 1 to 1000; a weight is negative or not finite, or all three are 0.
     """
-    if settings.HasField("k") and not 1 <= settings.k <= _MOST_TRACKS:
-        raise InvalidRequest(f"k must be 1 to {_MOST_TRACKS}, not {settings.k}", field="settings.k")
+    if settings.HasField("k"):
+        require_track_count(settings.k, field="settings.k")
     weights = {name: getattr(settings.weights, name) for name in ("fused", "content", "emotion")}
     for name, weight in weights.items():
         if not math.isfinite(weight) or weight < 0:
@@ -236,7 +233,7 @@ def _completed(
     metadata.CopyFrom(given)
     metadata.digest = sound.digest
     metadata.duration_seconds = sound.duration_seconds
-    metadata.track_id = given.track_id or sound.digest[:_TRACK_ID_DIGITS]
+    metadata.track_id = given.track_id or track_id_of(sound.digest)
     metadata.tempo = given.tempo or sound.tempo
     return metadata
 

@@ -1,12 +1,22 @@
-"""Checks that every service makes of every request."""
+"""What more than one service, or a service and its callers, must see alike in a request."""
 
 import re
 
 from kinoscore.errors import InvalidRequest, SpaceMismatch
 
-__all__ = ["DEFAULT_CATALOGUE", "catalogue_name", "require_space"]
+__all__ = [
+    "DEFAULT_CATALOGUE",
+    "MOST_TRACKS",
+    "catalogue_name",
+    "require_space",
+    "require_track_count",
+    "track_id_of",
+]
 
 DEFAULT_CATALOGUE = "default"
+MOST_TRACKS = 1000
+"""The most tracks that one request may ask for or name."""
+_TRACK_ID_DIGITS = 32
 _CATALOGUE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -37,3 +47,18 @@ def require_space(requested: str, served: str, *, field: str = "space") -> None:
             field=field,
             metadata={"served": served, "requested": requested},
         )
+
+
+def require_track_count(k: int, *, field: str = "k") -> None:
+    """Refuses a number of tracks that no answer can have.
+
+    Raises:
+        InvalidRequest: it is not 1 to 1000.
+    """
+    if not 1 <= k <= MOST_TRACKS:
+        raise InvalidRequest(f"k must be 1 to {MOST_TRACKS}, not {k}", field=field)
+
+
+def track_id_of(digest: str) -> str:
+    """The id of a track that was given none: the same sound gets the same id, whoever indexes it."""
+    return digest[:_TRACK_ID_DIGITS]
