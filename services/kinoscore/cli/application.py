@@ -47,6 +47,7 @@ class LazyGroup(click.Group):
         "tracks": ("kinoscore.cli.commands.tracks", "List, show and remove the tracks of a catalogue."),
         "up": ("kinoscore.cli.commands.up", "Run all services in one process."),
         "serve": ("kinoscore.cli.commands.serve", "Run one service."),
+        "health": ("kinoscore.cli.commands.health", "Ask a server whether it serves."),
         "doctor": ("kinoscore.cli.commands.doctor", "Check this installation and say what to do."),
     },
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import click
 
-from kinoscore.cli.options import data_option, json_option, preview_option, timings_option
+from kinoscore.cli.options import (
+    catalogue_option,
+    data_option,
+    json_option,
+    preview_option,
+    timings_option,
+)
 from kinoscore.cli.running import message, run
 
 __all__ = ["command"]
@@ -20,15 +26,30 @@ __all__ = ["command"]
 @click.option(
     "-k", "k", type=int, default=5, show_default=True, help="How many tracks to show for each clip."
 )
+# No environment variable: the demo must not land in somebody's catalogue unasked.
+@click.option(
+    "--address", metavar="HOST:PORT", help="Index in this server, not in an index of the demo's own."
+)
 @json_option
 @timings_option
 @preview_option
 @data_option
-def command(out: Path | None, k: int, as_json: bool, timings: bool, preview: Path | None, data: Path) -> None:
+@catalogue_option
+def command(
+    out: Path | None,
+    k: int,
+    address: str | None,
+    as_json: bool,
+    timings: bool,
+    preview: Path | None,
+    data: Path,
+    catalogue: str,
+) -> None:
     """Make a small library of tracks and two clips, index the tracks, and recommend for the clips.
 
-    Tracks and clips are generated and free to use. The index is one of the demo's own, apart from yours. Run
-    again, the demo takes what is there already. --preview shows the first clip.
+    Tracks and clips are generated and free to use. The index is one of the demo's own, apart from yours,
+    unless --address names a server. Run again, the demo takes what is there already. --preview shows the
+    first clip.
     """
 
     async def work() -> int:
@@ -43,13 +64,15 @@ def command(out: Path | None, k: int, as_json: bool, timings: bool, preview: Pat
         folder = out or data / "demo"
         index = data / "demo" / "index"
         files = await write_demo_files(folder)
-        async with connected(data=index, address=None, purpose="demo") as server:
+        async with connected(data=index, address=address, purpose="demo") as server:
             tracks = find_audio_files([files.tracks])
-            status = await index_run(server, tracks, Manifest({}, ()), catalogue="default")
-            answers = [(clip, await server.client.recommend(clip, k=k)) for clip in files.clips]
+            status = await index_run(server, tracks, Manifest({}, ()), catalogue=catalogue)
+            answers = [
+                (clip, await server.client.recommend(clip, k=k, catalogue=catalogue)) for clip in files.clips
+            ]
         if as_json:
             documents = {
-                clip.name: recommendation_document(answer, catalogue="default", timings=timings)
+                clip.name: recommendation_document(answer, catalogue=catalogue, timings=timings)
                 for clip, answer in answers
             }
             click.echo(to_json(documents))
@@ -60,7 +83,8 @@ def command(out: Path | None, k: int, as_json: bool, timings: bool, preview: Pat
         if preview is not None:
             await write_preview(*answers[0], preview)
         message(f"tracks: {files.tracks}\nclips:  {files.clips[0].parent}")
-        message(f"to go on: kinoscore recommend {files.clips[0]} --data {index}")
+        place = f"--address {address}" if address else f"--data {index}"
+        message(f"to go on: kinoscore recommend {files.clips[0]} {place} --catalogue {catalogue}")
         return status
 
     run(work())
