@@ -5,6 +5,7 @@ The one thing that a caller must know is whether an invalidation arrived: `incre
 not.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -16,6 +17,10 @@ __all__ = ["Cache", "open_cache"]
 class Cache(Protocol):
     async def get(self, key: str) -> bytes | None:
         """The value, or None when it is not there, has expired, or the engine does not answer."""
+        ...
+
+    async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """The values of several keys, as of one moment, in one trip to the engine; each as `get` gives it."""
         ...
 
     async def set(self, key: str, value: bytes, ttl_seconds: float) -> None:
@@ -34,8 +39,10 @@ class Cache(Protocol):
 
 
 def open_cache(url: str) -> Cache:
-    """Opens `memory:` or `redis://[user:password@]host[:port][/database]` (`rediss://` for TLS).
+    """Opens `memory:` or `redis://[user:password@]host[:port][/database]`.
 
+    `rediss://` is TLS; a certificate authority of one's own goes into the URL, as does a certificate for the
+    client: `rediss://cache:6380?ssl_ca_certs=/etc/ca.pem&ssl_certfile=/etc/me.pem&ssl_keyfile=/etc/me.key`.
     The connection is made at the first use: a Redis that is down does not keep a service from starting.
 
     Raises:

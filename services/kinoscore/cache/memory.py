@@ -1,7 +1,9 @@
 """The cache of one process: least recently used, with a time to live for each value, bounded in bytes."""
 
+import math
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -15,21 +17,17 @@ class _Entry:
 
 
 class MemoryCache:
-    """Keeps at most `max_bytes` of keys and values; the least recently used go first.
+    """Keeps at most `max_bytes` of keys and values, counters included; the least recently used go first.
 
-    Counters are kept apart and never dropped: there is one for each catalogue, and losing one would cost its
-    answers. For one event loop; it is not safe to use from several threads.
+    For one event loop; it is not safe to use from several threads.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
-        self._counters: dict[str, int] = {}
 
     async def get(self, key: str) -> bytes | None:
-        if key in self._counters:
-            return str(self._counters[key]).encode()
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -39,20 +37,30 @@ class MemoryCache:
         self._entries.move_to_end(key)
         return entry.value
 
+    async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        return [await self.get(key) for key in keys]
+
     async def set(self, key: str, value: bytes, ttl_seconds: float) -> None:
-        self._drop(key)
-        self._entries[key] = _Entry(value, time.monotonic() + ttl_seconds)
-        self._bytes += _size(key, value)
-        while self._bytes > self._max_bytes:
-            self._drop(next(iter(self._entries)))
+        self._put(key, value, time.monotonic() + ttl_seconds)
 
     async def increment(self, key: str) -> int | None:
-        self._counters[key] = self._counters.get(key, time.time_ns() // 1000) + 1
-        return self._counters[key]
+        held = self._entries.get(key)
+        count = (time.time_ns() // 1000 if held is None else int(held.value)) + 1
+        self._put(key, str(count).encode(), math.inf)
+        return count
 
     async def close(self) -> None:
         self._entries.clear()
         self._bytes = 0
+
+    def _put(self, key: str, value: bytes, expires: float) -> None:
+        self._drop(key)
+        if _size(key, value) > self._max_bytes:
+            return
+        self._entries[key] = _Entry(value, expires)
+        self._bytes += _size(key, value)
+        while self._bytes > self._max_bytes:
+            self._drop(next(iter(self._entries)))
 
     def _drop(self, key: str) -> None:
         entry = self._entries.pop(key, None)

@@ -2,13 +2,14 @@
 
 redis-py's defaults wait for seconds: a closed port takes 4.7 s to fail and a hung server over 12 s, because
 of retries, and its blocking pool waits 20 s for a free connection. Here every wait is bounded, nothing is
-retried, and the whole of an operation ends within `OPERATION_SECONDS`.
+retried, the whole of an operation ends within `OPERATION_SECONDS`, and a breaker keeps requests from a
+server that has just failed.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -16,6 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from kinoscore.cache.breaker import Breaker
 from kinoscore.errors import InvalidRequest
 
 OPERATION_SECONDS = 0.15
@@ -49,11 +51,14 @@ class RedisCache:
         except ValueError as error:
             raise InvalidRequest(f"the cache URL does not parse: {error}", field="cache") from error
         self._redis = Redis.from_pool(pool)
-        self._resting_until = 0.0
+        self._breaker = Breaker(REST_SECONDS)
 
     async def get(self, key: str) -> bytes | None:
-        value = await self._attempt(lambda: self._redis.get(key))
-        return value if isinstance(value, bytes) else None
+        return (await self.get_many([key]))[0]
+
+    async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        values = await self._attempt(lambda: self._redis.mget(keys))
+        return [value if isinstance(value, bytes) else None for value in values or [None] * len(keys)]
 
     async def set(self, key: str, value: bytes, ttl_seconds: float) -> None:
         milliseconds = max(1, round(ttl_seconds * 1000))
@@ -77,13 +82,21 @@ class RedisCache:
             logger.debug("closing the cache failed: %s", error)
 
     async def _attempt(self, operation: Callable[[], Awaitable[T]]) -> T | None:
-        """The operation's result, or None when the server failed now or less than `REST_SECONDS` ago."""
-        if time.monotonic() < self._resting_until:
+        """The operation's result, or None when the server fails or is left alone because it failed."""
+        period = self._breaker.admit()
+        if period is None:
             return None
         try:
             async with asyncio.timeout(OPERATION_SECONDS):
-                return await operation()
+                result = await operation()
         except (RedisError, OSError, TimeoutError) as error:
-            self._resting_until = time.monotonic() + REST_SECONDS
-            logger.warning("the cache does not answer and is left alone for %.0f s: %s", REST_SECONDS, error)
+            if self._breaker.failed(period):
+                cause = str(error) or type(error).__name__
+                logger.warning("the cache fails and is left alone until a probe is answered: %s", cause)
             return None
+        except BaseException:
+            self._breaker.abandoned(period)
+            raise
+        if self._breaker.succeeded(period):
+            logger.info("the cache answers again")
+        return result

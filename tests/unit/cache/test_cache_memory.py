@@ -32,10 +32,23 @@ async def test_the_least_recently_used_value_goes_first_when_the_bytes_are_used_
     assert [await cache.get(key) is not None for key in "acd"] == [True, True, True]
 
 
-async def test_a_value_larger_than_the_cache_is_not_kept() -> None:
+async def test_a_value_larger_than_the_cache_is_not_kept_and_drives_nothing_out() -> None:
     cache = MemoryCache(max_bytes=10)
+    await cache.set("small", b"x", 60)
     await cache.set("big", b"x" * 11, 60)
-    assert await cache.get("big") is None
+    assert await cache.get_many(["big", "small", "none"]) == [None, b"x", None]
+
+
+async def test_counters_stay_within_the_bytes_too_and_go_on_above_their_old_values() -> None:
+    cache = MemoryCache(max_bytes=1000)
+    first = await cache.increment("0")
+    for number in range(1, 200):
+        await cache.increment(str(number))
+    assert await cache.get("0") is None
+    again = await cache.increment("0")
+    assert first is not None
+    assert again is not None
+    assert again > first
 
 
 async def test_setting_a_key_again_replaces_the_value_and_its_bytes() -> None:
