@@ -23,6 +23,7 @@ from pydantic_settings import (
 from kinoscore.errors import InvalidRequest, NotFound
 
 __all__ = [
+    "CacheSettings",
     "FusionSettings",
     "MediaSettings",
     "ModelSettings",
@@ -98,6 +99,9 @@ class ServerSettings(Settings):
     max_concurrent_requests: int = Field(
         64, gt=0, description="Requests served at once; more are refused with RESOURCE_EXHAUSTED."
     )
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="The port for Prometheus to read metrics from; 0 for none."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least important log lines to write: debug, info, warning or error."
     )
@@ -138,6 +142,15 @@ class ModelSettings(Settings):
     )
 
 
+class CacheSettings(Settings):
+    """What a server that keeps answers takes."""
+
+    cache: str = Field("memory:", description="The cache: `memory:`, or the URL of a Redis server.")
+    cache_seconds: float = Field(
+        600.0, ge=0, description="How long an answer or an encoded clip stays in the cache; 0 for no time."
+    )
+
+
 class VideoSettings(ServerSettings, MediaSettings, ModelSettings):
     """`kinoscore serve video`."""
 
@@ -156,7 +169,7 @@ class FusionSettings(ServerSettings, ModelSettings):
     port: int = _port(50053)
 
 
-class RankingSettings(ServerSettings, ModelSettings):
+class RankingSettings(ServerSettings, ModelSettings, CacheSettings):
     """`kinoscore serve ranking`."""
 
     port: int = _port(50054)
@@ -164,12 +177,15 @@ class RankingSettings(ServerSettings, ModelSettings):
         default_factory=lambda: str(user_data_path("kinoscore") / "vectors"),
         description="The vector store: a folder for Milvus Lite, or the URL of a Milvus server.",
     )
-    cache: str = Field("memory:", description="The cache: `memory:`, or the URL of a Redis server.")
-    cache_seconds: float = Field(600.0, gt=0, description="How long an answer stays in the cache.")
+    cache_stale_seconds: float = Field(
+        3600.0,
+        ge=0,
+        description="How long an older answer may stand in for a vector store that is silent; 0 for never.",
+    )
     search_seconds: float = Field(10.0, gt=0, description="The most time that one search may take.")
 
 
-class RecommendSettings(ServerSettings):
+class RecommendSettings(ServerSettings, CacheSettings):
     """`kinoscore serve recommend`."""
 
     video_address: str = Field("127.0.0.1:50051", description="Where the video encoder listens.")
