@@ -225,13 +225,21 @@ def evaluate(run: Path, data: Path, cache: Path | None, split: str, gallery: int
 @click.argument("run", type=_FOLDER)
 @click.option("--repository", required=True, type=_FOLDER, help="The model repository to write or replace.")
 @click.option("--note", default="", help="What to say of the training data in the manifest.")
-def export(run: Path, repository: Path, note: str) -> None:
+@click.option(
+    "--target",
+    type=click.Choice(["onnxruntime", "tensorrt", "python"]),
+    default="onnxruntime",
+    help="How Triton runs the models; `kinoscore models convert` changes it later and knows more options.",
+)
+def export(run: Path, repository: Path, note: str, target: str) -> None:
     """Writes the model repository that the services load: five ONNX models and kinoscore.json.
 
-    Each model is compared with torch before the repository takes its place.
+    Each model is compared with torch before the repository takes its place. A service runs the models
+    in-process whatever the target.
     """
     from dualpath.export.repository import export_repository
     from dualpath.training.run_folder import RunFolder
+    from kinoscore.inference.targets import Target, TargetOptions
     from kinoscore.world import WORLD_VERSION
 
     folder = RunFolder(run)
@@ -260,6 +268,7 @@ def export(run: Path, repository: Path, note: str) -> None:
                 if (run / f"evaluation-{split}.json").is_file()
             },
         },
+        options=TargetOptions(Target(target)),
         progress=click.echo,
     )
     size = sum(file.stat().st_size for file in repository.rglob("*") if file.is_file())

@@ -17,8 +17,8 @@ INSTALL_SECONDS = 900
 def private_environment(name: str, requirements: list[str]) -> Path:
     """The folder of an environment with these packages.
 
-    It lies in the folder KINOSCORE_TEST_CACHE, or in the user's cache. Sessions that want the same one at the same
-    time wait for the first. Change the name when the requirements change.
+    It lies in the folder KINOSCORE_TEST_CACHE, or in the user's cache. Sessions that want the same one at the
+    same time wait for the first. Change the name when the requirements change.
     """
     cache = Path(os.environ.get("KINOSCORE_TEST_CACHE") or user_cache_dir("kinoscore-tests"))
     cache.mkdir(parents=True, exist_ok=True)

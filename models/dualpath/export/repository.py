@@ -2,24 +2,25 @@
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dualpath.config import EMOTION_LABELS, NetworkConfig
-from dualpath.export.graphs import Graph, graphs
+from dualpath.export.graphs import Graph, Port, graphs
 from dualpath.export.onnx import PARITY_LIMIT, measure_parity, write_onnx
 from dualpath.networks.dual_path import DualPathNetwork
 from dualpath.networks.music_spectra import BINS, MEL_FRAMES_PER_BIN
-from kinoscore.errors import FailedPrecondition, InternalError
+from kinoscore.errors import InternalError
+from kinoscore.inference import targets
 
 __all__ = ["config_text", "export_repository", "space_id"]
 
 _FORMAT = 1
-_TYPES = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32"}
+_VERSION = 1
 _TRAINING_ONLY = ("video_decoder.", "music_decoder.", "labels.")
 
 
@@ -32,6 +33,7 @@ def export_repository(
     neutral_band: float,
     training: Mapping[str, Any],
     metrics: Mapping[str, Any],
+    options: targets.TargetOptions | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> str:
     """Writes the repository and checks its parity; returns the space id.
@@ -39,18 +41,17 @@ def export_repository(
     Everything is written beside the destination and renamed at the end, so a reader sees the old repository
     or the new one. An existing repository is replaced; any other folder that is not empty is refused.
 
+    Args:
+        options: how Triton is to run the models; the ONNX files are the same for every target.
+
     Raises:
         FailedPrecondition: the destination holds something else.
         InternalError: torch and ONNX Runtime differ by more than 1e-4.
     """
-    if destination.exists() and any(destination.iterdir()) and not (destination / "kinoscore.json").is_file():
-        raise FailedPrecondition(f"{destination} is not empty and no model repository: choose another folder")
     network = network.eval()
     space = space_id(network)
-    temporary = destination.with_name(f".{destination.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        models, parity = _write_models(network, space, temporary, progress)
+    with targets.new_repository(destination) as folder:
+        models, parity = _write_models(network, space, folder, options or targets.TargetOptions(), progress)
         manifest = {
             "format": _FORMAT,
             "space": space,
@@ -65,12 +66,7 @@ def export_repository(
             "training": dict(training),
             "metrics": {**metrics, "parity": parity},
         }
-        (temporary / "kinoscore.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        if destination.exists():
-            shutil.rmtree(destination)
-        temporary.rename(destination)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        (folder / "kinoscore.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return space
 
 
@@ -85,41 +81,32 @@ def space_id(network: DualPathNetwork) -> str:
 
 
 def config_text(graph: Graph, name: str) -> str:
-    """config.pbtxt of one model; dims exclude the batch axis, and Triton reshapes scalars from [1]."""
-    lines = [
-        f'name: "{name}"',
-        'backend: "onnxruntime"',
-        f"max_batch_size: {graph.max_batch_size}",
-    ]
-    for kind, ports in (("input", graph.inputs), ("output", graph.outputs)):
-        for port in ports:
-            dims = ", ".join(str(size) for size in port.shape) or "1"
-            reshape = "" if port.shape else "\n  reshape: { shape: [ ] }"
-            lines += [
-                f"{kind} {{",
-                f'  name: "{port.name}"',
-                f"  data_type: {_TYPES[port.dtype]}",
-                f"  dims: [ {dims} ]{reshape}",
-                "}",
-            ]
-    lines += [
-        "dynamic_batching { max_queue_delay_microseconds: 1000 }",
-        "instance_group [ { kind: KIND_AUTO count: 1 } ]",
-    ]
-    return "\n".join(lines) + "\n"
+    """config.pbtxt of one model, for the default target."""
+    return targets.config_text(name, _signature(graph), graph.max_batch_size)
+
+
+def _signature(graph: Graph) -> targets.Signature:
+    def ports(of: tuple[Port, ...]) -> tuple[targets.Port, ...]:
+        return tuple(targets.Port(port.name, np.dtype(port.dtype), port.shape) for port in of)
+
+    return targets.Signature(ports(graph.inputs), ports(graph.outputs))
 
 
 def _write_models(
-    network: DualPathNetwork, space: str, folder: Path, progress: Callable[[str], None]
+    network: DualPathNetwork,
+    space: str,
+    folder: Path,
+    options: targets.TargetOptions,
+    progress: Callable[[str], None],
 ) -> tuple[dict[str, Any], dict[str, float]]:
     models: dict[str, Any] = {}
     parity: dict[str, float] = {}
     for graph in graphs(network):
         name = f"{graph.name}_{space}"
-        file = folder / name / "1" / "model.onnx"
+        file = folder / name / str(_VERSION) / "model.onnx"
         file.parent.mkdir(parents=True)
         write_onnx(graph, file)
-        (folder / name / "config.pbtxt").write_text(config_text(graph, name), encoding="utf-8")
+        targets.write_model_files(folder, name, _VERSION, _signature(graph), graph.max_batch_size, options)
         difference = measure_parity(graph, file)
         progress(
             f"{graph.name:15s} {file.stat().st_size / 1e6:6.2f} MB   "
@@ -132,7 +119,7 @@ def _write_models(
         parity[graph.name] = difference
         models[graph.name] = {
             "name": name,
-            "version": 1,
+            "version": _VERSION,
             "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
             "max_batch_size": graph.max_batch_size,
         }

@@ -4,10 +4,11 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,9 @@ import onnxruntime
 from kinoscore.errors import DeadlineExceeded, InternalError, InvalidRepository, QueueFull, Unavailable
 from kinoscore.inference.engine import Array, Inference
 from kinoscore.inference.repository import MODEL_NAMES, ModelRepository
+from kinoscore.inference.signature import Port, Signature
 
-__all__ = ["OnnxEngine"]
+__all__ = ["OnnxEngine", "read_signature"]
 
 # Models that run at the same moment; each computes with several threads of its own.
 _MODELS_AT_ONCE = 2
@@ -54,7 +56,7 @@ class OnnxEngine:
         lane = self._lanes.get(model)
         if lane is None:
             raise InternalError(f"there is no model {model!r}; there are {', '.join(self._lanes)}")
-        rows = lane.model.checked_rows(inputs)
+        rows = lane.model.signature.checked_rows(model, inputs)
         largest = lane.model.max_batch_size
         moment = time.monotonic() + timeout
         parts = []
@@ -90,39 +92,48 @@ class _Model:
             self._session = onnxruntime.InferenceSession(
                 path, _session_options(threads), providers=["CPUExecutionProvider"]
             )
-            self._inputs = {
-                node.name: (_TYPES[node.type], tuple(node.shape[1:])) for node in self._session.get_inputs()
-            }
-            self._outputs = [node.name for node in self._session.get_outputs()]
-            self.run([{name: np.ones((1, *shape), kind) for name, (kind, shape) in self._inputs.items()}])
+            self.signature = _signature(self._session)
+            self.run([{port.name: np.ones((1, *port.shape), port.dtype) for port in self.signature.inputs}])
         except Exception as error:  # ONNX Runtime's errors share no base class
-            cause = str(error).splitlines()[0]
-            raise InvalidRepository(
-                f"{path} cannot be run by ONNX Runtime ({cause}); write it again with `dualpath export`"
-            ) from error
-
-    def checked_rows(self, inputs: Mapping[str, Array]) -> int:
-        """The number of rows of well-formed inputs.
-
-        Raises:
-            InternalError: a name, shape or type is not the model's.
-        """
-        if inputs.keys() != self._inputs.keys():
-            raise InternalError(f"model {self.name} takes {sorted(self._inputs)}, not {sorted(inputs)}")
-        rows = len(next(iter(inputs.values())))
-        for name, array in inputs.items():
-            kind, shape = self._inputs[name]
-            if array.dtype != kind or array.shape != (rows, *shape) or rows == 0:
-                raise InternalError(
-                    f"model {self.name} takes {name} as {kind}[n, {', '.join(map(str, shape))}] with n > 0, "
-                    f"not {array.dtype}{list(array.shape)}"
-                )
-        return rows
+            raise _unusable(path, error) from error
 
     def run(self, pieces: list[Mapping[str, Array]]) -> dict[str, Array]:
         """Runs the rows of all pieces as one batch. Blocks."""
-        feed = {name: np.concatenate([piece[name] for piece in pieces]) for name in self._inputs}
-        return dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
+        feed = {
+            port.name: np.concatenate([piece[port.name] for piece in pieces])
+            for port in self.signature.inputs
+        }
+        names = [port.name for port in self.signature.outputs]
+        return dict(zip(names, self._session.run(names, feed), strict=True))
+
+
+def read_signature(path: Path) -> Signature:
+    """What the graph of an ONNX file takes and gives.
+
+    Raises:
+        InvalidRepository: the file cannot be loaded, or a size other than that of the batch is open.
+    """
+    options = _session_options(threads=1)
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return _signature(session)
+    except Exception as error:  # ONNX Runtime's errors share no base class
+        raise _unusable(path, error) from error
+
+
+def _signature(session: onnxruntime.InferenceSession) -> Signature:
+    def ports(nodes: Iterable[Any]) -> tuple[Port, ...]:
+        return tuple(Port(node.name, _TYPES[node.type], tuple(map(int, node.shape[1:]))) for node in nodes)
+
+    return Signature(ports(session.get_inputs()), ports(session.get_outputs()))
+
+
+def _unusable(path: Path, error: Exception) -> InvalidRepository:
+    cause = str(error).splitlines()[0]
+    return InvalidRepository(
+        f"{path} cannot be run by ONNX Runtime ({cause}); write it again with `dualpath export`"
+    )
 
 
 def _session_options(threads: int) -> onnxruntime.SessionOptions:
