@@ -198,7 +198,9 @@ async def _open_ranking(
     opened.push_async_callback(store.close)
     cache = open_cache(settings.cache)
     opened.push_async_callback(cache.close)
-    return RankingServicer(store, cache, manifest, settings)
+    servicer = RankingServicer(store, cache, manifest, settings)
+    opened.push_async_callback(servicer.close)
+    return servicer
 
 
 async def _video(settings: VideoSettings, opened: AsyncExitStack) -> list[object]:
