@@ -60,8 +60,9 @@ async def _stack_or_owner(data: Path, purpose: str) -> "tuple[Stack | None, str]
     from kinoscore.stack import Stack
 
     try:
-        # Port 0: a free one, so that the command disturbs no server.
-        stack = Stack(owned, StackSettings.load(host="127.0.0.1", port=0, log_level="error"))
+        # A free port, and none for metrics, so that the command disturbs no server.
+        settings = StackSettings.load(host="127.0.0.1", port=0, metrics_port=0, log_level="error")
+        stack = Stack(owned, settings)
     except KinoscoreError:
         owned.release()
         raise

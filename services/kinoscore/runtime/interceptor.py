@@ -13,6 +13,7 @@ import grpc
 
 from kinoscore.errors import DeadlineExceeded, InternalError, KinoscoreError, QueueFull, Unavailable
 from kinoscore.runtime.deadline import Deadline
+from kinoscore.runtime.metrics import RequestMetrics
 from kinoscore.runtime.status import DETAILS_KEY, status_code, to_status
 from kinoscore.runtime.telemetry import REQUEST_ID_KEY, REQUEST_TOKEN_KEY, RequestIdentity, current_request
 
@@ -75,10 +76,12 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
 
         async def serve(request: Any, context: Any) -> Any:
-            async with self._surrounding(details, context):
+            async with self._surrounding(details, context) as metrics:
                 deadline = Deadline.of(context, self._default_deadline_seconds)
                 async with _time_limit(deadline.remaining()):
-                    return await behaviour(request, context)
+                    reply = await behaviour(request, context)
+                metrics.answered(reply)
+                return reply
 
         return serve
 
@@ -93,16 +96,19 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         return serve
 
     @asynccontextmanager
-    async def _surrounding(self, details: grpc.HandlerCallDetails, context: Any) -> AsyncIterator[None]:
+    async def _surrounding(
+        self, details: grpc.HandlerCallDetails, context: Any
+    ) -> AsyncIterator[RequestMetrics]:
         metadata = {key: str(value) for key, value in details.invocation_metadata or ()}
         identity = _identity(metadata.get(REQUEST_ID_KEY))
         current_request.set(identity)
-        with _logged(details.method) as outcome:
+        metrics = RequestMetrics(details.method)
+        with _told(details.method, metrics) as outcome:
             try:
                 with self._admitted(identity, metadata.get(REQUEST_TOKEN_KEY)):
-                    yield
+                    yield metrics
             except grpc.aio.AbortError:
-                outcome["status"] = context.code()
+                outcome["status"] = _code_name(context.code())
                 raise
             except KinoscoreError as error:
                 outcome["status"] = error.status
@@ -152,7 +158,8 @@ async def _time_limit(seconds: float) -> AsyncIterator[None]:
 
 
 @contextmanager
-def _logged(method: str) -> Iterator[dict[str, Any]]:
+def _told(method: str, metrics: RequestMetrics) -> Iterator[dict[str, Any]]:
+    """Tells the log and the metrics how the request ends, from what the block writes into the outcome."""
     started = time.perf_counter()
     outcome: dict[str, Any] = {"method": method, "status": "OK"}
     try:
@@ -161,8 +168,16 @@ def _logged(method: str) -> Iterator[dict[str, Any]]:
         outcome["status"] = "CANCELLED"
         raise
     finally:
-        outcome["seconds"] = round(time.perf_counter() - started, 6)
+        seconds = time.perf_counter() - started
+        outcome["seconds"] = round(seconds, 6)
+        metrics.ended(outcome["status"], seconds)
         _logger.info("request", extra={"facts": outcome})
+
+
+def _code_name(code: Any) -> str:
+    """grpc.aio tells the status of an aborted call as a number."""
+    names = {number.value[0]: number.name for number in grpc.StatusCode}
+    return code.name if isinstance(code, grpc.StatusCode) else names.get(code, "UNKNOWN")
 
 
 async def _abort(context: Any, error: KinoscoreError) -> None:

@@ -11,6 +11,7 @@ from grpc_reflection.v1alpha import reflection
 
 from kinoscore.errors import FailedPrecondition
 from kinoscore.runtime.interceptor import RequestInterceptor
+from kinoscore.runtime.metrics import MetricsEndpoint
 from kinoscore.runtime.settings import ServerSettings
 from kinoscore.v1 import fusion_pb2_grpc, music_pb2_grpc, ranking_pb2_grpc, recommend_pb2_grpc, video_pb2_grpc
 
@@ -56,7 +57,8 @@ class Server:
         await server.run_until_signal()
 
     Health is on for each service and for the whole (the empty name); reflection is on. On the way down health
-    turns NOT_SERVING, new requests are refused with UNAVAILABLE, running ones get `grace_seconds` to finish.
+    turns NOT_SERVING, new requests are refused with UNAVAILABLE, running ones get `grace_seconds` to finish;
+    metrics are shown to the end.
     """
 
     def __init__(self, settings: ServerSettings) -> None:
@@ -77,6 +79,7 @@ class Server:
         self._health = health.aio.HealthServicer()
         self._names: list[str] = []
         self._address = ""
+        self._metrics: MetricsEndpoint | None = None
 
     def add(self, servicer: object) -> None:
         """Adds a servicer; its class says which service it is."""
@@ -110,9 +113,11 @@ class Server:
         """Starts to answer, after `bind` where that was not called; returns the address as `host:port`.
 
         Raises:
-            FailedPrecondition: the address cannot be listened on.
+            FailedPrecondition: the address, or that for the metrics, cannot be listened on.
         """
         address = self._address or self.bind()
+        if self._settings.metrics_port:
+            self._metrics = MetricsEndpoint.open(self._settings.host, self._settings.metrics_port)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
@@ -142,3 +147,6 @@ class Server:
         finished = await self._interceptor.drain(self._settings.grace_seconds)
         _logger.info("stopping", extra={"facts": {"all_requests_finished": finished}})
         await self._server.stop(grace=None)
+        if self._metrics is not None:
+            await self._metrics.close()
+            self._metrics = None

@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-HEAVY = ("grpc", "onnxruntime", "pymilvus", "av", "numpy", "pydantic", "redis", "rich")
+HEAVY = ("grpc", "onnxruntime", "pymilvus", "av", "numpy", "pydantic", "redis", "rich", "prometheus_client")
 LOADED = "print([name for name in {heavy!r} if name in sys.modules])"
 
 
