@@ -178,7 +178,8 @@ class Hit:
 class Recommendation:
     """The ranked tracks for a clip, and what was seen in the clip.
 
-    `warnings` tell what was wrong with the media and passed over, one line each.
+    `warnings` tell what was wrong with the media and passed over, one line each. `stale` says that the vector
+    store did not answer, and that these are the last hits known for this clip and these wishes.
     """
 
     space: str
@@ -189,6 +190,7 @@ class Recommendation:
     emotion_curve: tuple[EmotionPoint, ...]
     warnings: tuple[str, ...]
     timings: Timings
+    stale: bool = False
 
     @classmethod
     def of(cls, message: recommend_pb2.RecommendResponse) -> "Recommendation":
@@ -201,6 +203,7 @@ class Recommendation:
             emotion_curve=tuple(EmotionPoint.of(point) for point in message.emotion_curve),
             warnings=tuple(message.warnings),
             timings=Timings.of(message.timings),
+            stale=message.stale,
         )
 
 

@@ -12,14 +12,24 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from support.repository import write_tiny_repository
+from support.waiting import until
 
 from kinoscore.cache import open_cache
 from kinoscore.cache.memory import MemoryCache
-from kinoscore.errors import InvalidFilter, InvalidRequest, KinoscoreError, NotFound, SpaceMismatch
+from kinoscore.errors import (
+    DeadlineExceeded,
+    InvalidFilter,
+    InvalidRequest,
+    KinoscoreError,
+    NotFound,
+    SpaceMismatch,
+    Unavailable,
+)
 from kinoscore.inference.repository import Manifest, ModelRepository
 from kinoscore.ranking.scoring import POLARITY_PENALTY, Blocks
 from kinoscore.ranking.servicer import RankingServicer
 from kinoscore.ranking.store import MilvusStore
+from kinoscore.runtime.deadline import Deadline
 from kinoscore.runtime.server import Server
 from kinoscore.runtime.settings import RankingSettings
 from kinoscore.runtime.status import from_rpc_error
@@ -36,7 +46,7 @@ class CountingCache(MemoryCache):
 
     async def get(self, key: str) -> bytes | None:
         value = await super().get(key)
-        self.hits += value is not None and ":search:" in key
+        self.hits += value is not None and ":answer:" in key
         return value
 
 
@@ -279,6 +289,129 @@ async def test_the_same_request_gets_the_same_bytes_from_the_cache_and_without(s
     assert answer.SerializeToString(deterministic=True) == answers[0] == answers[1] == answers[2]
 
 
+class SilentStore:
+    """A store that has stopped to answer; `asked` counts who came."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __getattr__(self, name: str) -> Any:
+        async def silent(*arguments: Any, **more: Any) -> Any:
+            self.asked += 1
+            raise Unavailable("the vector store does not answer")
+
+        return silent
+
+
+def silence(service: Service, monkeypatch: pytest.MonkeyPatch) -> SilentStore:
+    """From now on reads are not answered."""
+    silent = SilentStore()
+    monkeypatch.setattr(service.servicer, "_store", silent)
+    monkeypatch.setattr(service.servicer._search, "_store", silent)
+    return silent
+
+
+def grow_old(service: Service) -> None:
+    """From now on what is kept is not fresh."""
+    service.servicer._answers._fresh_seconds = 0.0
+
+
+async def test_an_old_answer_stands_in_for_a_silent_store_and_says_so(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.add("t", [service.vector(1)])
+    grow_old(service)
+    known = await service.search(service.vector(1))
+    assert not known.stale
+    silent = silence(service, monkeypatch)
+    answer = await service.search(service.vector(1), k=10, catalogue="default")
+    assert answer.stale
+    assert answer.hits == known.hits
+    assert silent.asked > 0
+    for other in ({"k": 3}, {"filter": "tempo > 1"}, {"catalogue": "other"}):
+        assert isinstance(await refused(service.search(service.vector(1), **other)), Unavailable)
+    assert isinstance(await refused(service.search(service.vector(2))), Unavailable)
+
+
+async def test_after_a_write_no_older_answer_stands_in(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.add("t", [service.vector(1)])
+    grow_old(service)
+    await service.search(service.vector(1))
+    await service.add("u", [service.vector(1)])
+    silence(service, monkeypatch)
+    assert isinstance(await refused(service.search(service.vector(1))), Unavailable)
+
+
+async def test_a_write_during_the_silence_bars_the_older_answer(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.add("t", [service.vector(1)])
+    grow_old(service)
+    await service.search(service.vector(1))
+    silent = silence(service, monkeypatch)
+
+    async def written_meanwhile(*arguments: Any, **more: Any) -> Any:
+        await service.servicer._answers.invalidate("default")
+        raise Unavailable("the vector store does not answer")
+
+    monkeypatch.setattr(silent, "valences", written_meanwhile, raising=False)
+    monkeypatch.setattr(silent, "search", written_meanwhile, raising=False)
+    assert isinstance(await refused(service.search(service.vector(1))), Unavailable)
+
+
+async def test_a_store_that_hangs_leaves_time_for_the_older_answer(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.add("t", [service.vector(1)])
+    grow_old(service)
+    known = await service.search(service.vector(1))
+    silent = silence(service, monkeypatch)
+
+    async def hang(*arguments: Any, **more: Any) -> Any:
+        deadline = next(one for one in (*arguments, *more.values()) if isinstance(one, Deadline))
+        await asyncio.sleep(deadline.remaining())
+        raise DeadlineExceeded("the request's time is up")
+
+    monkeypatch.setattr(silent, "search", hang, raising=False)
+    request = ranking_pb2.SearchTracksRequest(
+        space=service.manifest.space,
+        clip=service.embedding(service.vector(1)),
+        windows=[service.embedding(service.vector(1))],
+    )
+    answer = await service.stub.SearchTracks(request, timeout=5)
+    assert answer.stale
+    assert answer.hits == known.hits
+
+
+async def test_equal_requests_that_come_together_are_searched_for_once(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.add("t", [service.vector(1)])
+    searches = 0
+    waiting = asyncio.Event()
+    rank = service.servicer._search.rank
+
+    async def counted(*arguments: Any) -> Any:
+        nonlocal searches
+        searches += 1
+        await waiting.wait()
+        return await rank(*arguments)
+
+    monkeypatch.setattr(service.servicer._search, "rank", counted)
+    await service.servicer._answers.find("default", "so that the version is trusted")
+    running = [asyncio.ensure_future(service.search(service.vector(1))) for _ in range(10)]
+    running.append(asyncio.ensure_future(service.search(service.vector(2))))
+    await until(lambda: searches == 2, seconds=20)
+    waiting.set()
+    *equal, other = await asyncio.gather(*running)
+    assert searches == 2
+    assert [ids(answer) for answer in equal] == [["t"]] * 10
+    assert len({hit.score for answer in equal for hit in answer.hits}) == 1
+    assert other.hits[0].score != equal[0].hits[0].score
+
+
 async def test_every_write_is_seen_by_the_next_search(service: Service) -> None:
     vector = service.vector(1)
     await service.add("t", [vector])
@@ -308,8 +441,7 @@ async def test_a_write_ends_though_its_caller_leaves_and_is_seen_by_the_next_sea
 
 async def test_a_lost_redis_costs_no_answer(service: Service) -> None:
     lost = open_cache("redis://127.0.0.1:1")
-    service.servicer._cache = lost
-    service.servicer._versions._cache = lost
+    service.servicer._answers._cache = lost
     await service.add("t", [service.vector(1)])
     assert ids(await service.search(service.vector(1))) == ["t"]
     await lost.close()

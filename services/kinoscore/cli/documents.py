@@ -39,6 +39,7 @@ def recommendation_document(
         },
         "hits": [_hit(hit) for hit in recommendation.hits],
         "space": recommendation.space,
+        "stale": recommendation.stale,
         "warnings": list(recommendation.warnings),
     }
     if timings:

@@ -1,5 +1,9 @@
 """RankingService: checks requests, keeps answers in the cache, and leaves the rest to the store and the
 search.
+
+An answer that the cache holds is given at once. Equal requests that come together are searched for once. When
+the store is silent, the last answer to the very same request stands in for it, marked as stale, as long as
+nothing was written to the catalogue since.
 """
 
 import asyncio
@@ -15,23 +19,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinoscore.cache import Cache
-from kinoscore.errors import NotFound
+from kinoscore.errors import DeadlineExceeded, NotFound, Unavailable
 from kinoscore.inference.repository import Manifest
 from kinoscore.ranking import requests
+from kinoscore.ranking.answers import MOST_CATALOGUES, CatalogueAnswers
 from kinoscore.ranking.filters import Filter, parse_filter
 from kinoscore.ranking.reasons import Mood, explain
 from kinoscore.ranking.rows import Passage, TrackRecord
 from kinoscore.ranking.scoring import Blocks, valence_centre
 from kinoscore.ranking.search import Query, Ranked, TrackSearch
 from kinoscore.ranking.store import MilvusStore
-from kinoscore.ranking.versions import CatalogueVersions
 from kinoscore.runtime.deadline import Deadline
+from kinoscore.runtime.metrics import CACHE_LOOKUPS, STALE_ANSWERS
 from kinoscore.runtime.requests import catalogue_name, require_space
+from kinoscore.runtime.single_flight import SingleFlight
 from kinoscore.runtime.telemetry import StageTimer
 from kinoscore.v1 import common_pb2, ranking_pb2, ranking_pb2_grpc
 
 T = TypeVar("T")
 Context = grpc.aio.ServicerContext[Any, Any]
+
+STORE_SHARE = 0.8
+"""The part of a caller's time that the store gets when an old answer could stand in for its own: our
+choice."""
 
 
 class Settings(Protocol):
@@ -39,6 +49,8 @@ class Settings(Protocol):
 
     @property
     def cache_seconds(self) -> float: ...
+    @property
+    def cache_stale_seconds(self) -> float: ...
     @property
     def search_seconds(self) -> float: ...
 
@@ -53,19 +65,31 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
         self._settings = settings
         self._blocks = Blocks(dimensions.fused, dimensions.content, dimensions.emotion)
         self._search = TrackSearch(store, manifest)
-        self._cache = cache
-        self._versions = CatalogueVersions(cache, manifest.space)
+        self._answers = CatalogueAnswers(
+            cache,
+            manifest.space,
+            fresh_seconds=settings.cache_seconds,
+            stale_seconds=settings.cache_stale_seconds,
+        )
+        self._searches = SingleFlight[bytes]("search")
         self._writes: set[asyncio.Task[Any]] = set()
         self._centres: dict[str, tuple[int, float]] = {}
+
+    async def close(self) -> None:
+        """Waits for the writes that go on; the store and the cache are closed by who opened them."""
+        if self._writes:
+            await asyncio.wait(self._writes)
+        await self._answers.close()
 
     async def SearchTracks(
         self, request: ranking_pb2.SearchTracksRequest, context: Context
     ) -> ranking_pb2.SearchTracksResponse:
         timer = StageTimer()
         deadline = self._deadline(context)
-        query = self._to_query(request)
+        catalogue = catalogue_name(request.catalogue)
+        require_space(request.space, self._manifest.space)
         with timer.searching():
-            answer = await self._cached_answer(request, query, deadline)
+            answer = await self._search_or_cached(catalogue, request, deadline)
         answer.timings.CopyFrom(timer.timings())
         return answer
 
@@ -158,7 +182,7 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
             try:
                 return await write
             finally:
-                await self._versions.raise_version(catalogue)
+                await self._answers.invalidate(catalogue)
 
         task = asyncio.create_task(run())
         self._writes.add(task)
@@ -177,15 +201,16 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
         self, catalogue: str, text: str, condition: Filter | None, deadline: Deadline
     ) -> list[str]:
         """The ids that pass a filter, in order; one scan serves all pages, until the catalogue changes."""
-        version = await self._versions.version(catalogue)
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        key = f"kinoscore:ids:{self._manifest.space}:{catalogue}:{version}:{digest}"
-        if version is not None and (cached := await self._cache.get(key)) is not None:
-            listed: list[str] = json.loads(cached)
+        question = hashlib.sha256(b"ids " + text.encode()).hexdigest()
+        kept = await self._answers.find(catalogue, question)
+        if kept.answer is not None and kept.fresh:
+            CACHE_LOOKUPS.labels("track_ids", "hit").inc()
+            listed: list[str] = json.loads(kept.answer)
             return listed
+        CACHE_LOOKUPS.labels("track_ids", "miss").inc()
         ids = list(await self._store.valences(catalogue, condition, deadline))
-        if version is not None:
-            await self._cache.set(key, json.dumps(ids).encode(), self._settings.cache_seconds)
+        if kept.version is not None:
+            await self._answers.keep(catalogue, question, kept.version, json.dumps(ids).encode())
         return ids
 
     async def _record(self, catalogue: str, track_id: str, field: str, deadline: Deadline) -> TrackRecord:
@@ -194,11 +219,58 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
             raise NotFound(f"there is no track {track_id!r} in the catalogue {catalogue!r}", field=field)
         return records[track_id]
 
-    def _to_query(self, request: ranking_pb2.SearchTracksRequest) -> Query:
+    async def _search_or_cached(
+        self, catalogue: str, request: ranking_pb2.SearchTracksRequest, deadline: Deadline
+    ) -> ranking_pb2.SearchTracksResponse:
+        """The answer without timings. Only a request that was found right has one in the cache."""
+        question = self._question(catalogue, request)
+        kept = await self._answers.find(catalogue, question)
+        if kept.answer is not None and kept.fresh:
+            CACHE_LOOKUPS.labels("search", "hit").inc()
+            return ranking_pb2.SearchTracksResponse.FromString(kept.answer)
+        CACHE_LOOKUPS.labels("search", "miss").inc()
+        query = self._to_query(catalogue, request)
+        version = kept.version
+        if version is None:
+            # Whether an equal request that runs was there before the last write cannot be known.
+            return await self._answer(request, query, None, deadline)
+        if kept.answer is not None:
+            deadline = Deadline.after(STORE_SHARE * deadline.remaining())
+
+        async def search() -> bytes:
+            found = await self._answer(request, query, version, deadline)
+            answer = found.SerializeToString()
+            await self._answers.keep(catalogue, question, version, answer)
+            return answer
+
+        try:
+            answer = await self._searches.run((catalogue, version, question), search, deadline)
+        except (Unavailable, DeadlineExceeded):
+            if kept.answer is None or not await self._answers.is_current(catalogue, version):
+                raise
+            STALE_ANSWERS.inc()
+            old = ranking_pb2.SearchTracksResponse.FromString(kept.answer)
+            old.stale = True
+            return old
+        return ranking_pb2.SearchTracksResponse.FromString(answer)
+
+    def _question(self, catalogue: str, request: ranking_pb2.SearchTracksRequest) -> str:
+        """Equal for requests that mean the same: defaults are filled in before the request is hashed."""
+        canonical = ranking_pb2.SearchTracksRequest()
+        canonical.CopyFrom(request)
+        canonical.catalogue = catalogue
+        canonical.space = self._manifest.space
+        if not canonical.HasField("k"):
+            canonical.k = requests.DEFAULT_TRACKS
+        for name in ("fused", "content", "emotion"):
+            if not canonical.weights.HasField(name):
+                setattr(canonical.weights, name, getattr(self._manifest.weights, name))
+        return hashlib.sha256(b"search " + canonical.SerializeToString(deterministic=True)).hexdigest()
+
+    def _to_query(self, catalogue: str, request: ranking_pb2.SearchTracksRequest) -> Query:
         """The request, checked; its centre is filled in when it comes to a search."""
-        require_space(request.space, self._manifest.space)
         return Query(
-            catalogue=catalogue_name(request.catalogue),
+            catalogue=catalogue,
             clip=requests.to_passage(request.clip, self._blocks, "clip"),
             windows=requests.to_windows(request, self._blocks),
             k=requests.to_track_count(request),
@@ -207,20 +279,6 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
             max_per_artist=request.max_per_artist,
             centre=0.0,
         )
-
-    async def _cached_answer(
-        self, request: ranking_pb2.SearchTracksRequest, query: Query, deadline: Deadline
-    ) -> ranking_pb2.SearchTracksResponse:
-        """The answer without timings, from the cache where it has one for this version of the catalogue."""
-        version = await self._versions.version(query.catalogue)
-        if version is None:
-            return await self._answer(request, query, None, deadline)
-        key = _cache_key(self._manifest.space, version, request, query)
-        if (cached := await self._cache.get(key)) is not None:
-            return ranking_pb2.SearchTracksResponse.FromString(cached)
-        answer = await self._answer(request, query, version, deadline)
-        await self._cache.set(key, answer.SerializeToString(), self._settings.cache_seconds)
-        return answer
 
     async def _answer(
         self,
@@ -248,6 +306,8 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
         valences = await self._store.valences(catalogue, None, deadline)
         centre = valence_centre(valences.values(), self._manifest.calibration.music.valence_mean)
         if version is not None:
+            if len(self._centres) >= MOST_CATALOGUES:
+                self._centres.clear()
             self._centres[catalogue] = (version, centre)
         return centre
 
@@ -313,20 +373,6 @@ def _updated(stored: common_pb2.TrackMetadata, given: common_pb2.TrackMetadata) 
     for name in ("title", "artist", "licence", "attribution", "source_uri"):
         setattr(updated, name, getattr(given, name))
     return updated
-
-
-def _cache_key(space: str, version: int, request: ranking_pb2.SearchTracksRequest, query: Query) -> str:
-    """Equal for requests that mean the same: defaults are filled in before the request is hashed."""
-    canonical = ranking_pb2.SearchTracksRequest()
-    canonical.CopyFrom(request)
-    canonical.catalogue = query.catalogue
-    canonical.space = space
-    canonical.k = query.k
-    canonical.weights.fused = query.weights.fused
-    canonical.weights.content = query.weights.content
-    canonical.weights.emotion = query.weights.emotion
-    digest = hashlib.sha256(canonical.SerializeToString(deterministic=True)).hexdigest()
-    return f"kinoscore:search:{space}:{query.catalogue}:{version}:{digest}"
 
 
 def _to_point(passage: Passage) -> common_pb2.EmotionPoint:

@@ -3,11 +3,12 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator, Coroutine
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import grpc
 
-from kinoscore.errors import InvalidRequest
+from kinoscore.errors import DeadlineExceeded, InvalidRequest, ResourceExhausted, Unavailable
 from kinoscore.recommend.backends import Backends
 from kinoscore.runtime.deadline import Deadline
 from kinoscore.runtime.requests import catalogue_name, require_track_count, track_id_of
@@ -24,6 +25,8 @@ from kinoscore.v1 import (
 )
 
 __all__ = ["RecommenderServicer"]
+
+T = TypeVar("T")
 
 
 class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
@@ -47,7 +50,7 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
         deadline = Deadline.of(context, self._default_seconds)
         settings = await _first_settings(request_iterator)
         _check_wishes(settings)
-        clip, _ = await _both(
+        clip = await _unless_refused(
             self._encode_clip(settings, request_iterator, deadline, timer),
             self._check_filter(settings, deadline),
         )
@@ -78,6 +81,7 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
             emotion_curve=clip.emotion_curve,
             warnings=clip.warnings,
             timings=timer.timings(),
+            stale=found.stale,
         )
 
     async def IndexTrack(
@@ -173,12 +177,14 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
         """Refuses a filter that does not parse while the clip is still on its way.
 
         Ranking owns the language; listing one track is the cheapest question that makes it parse a filter.
+        Whether tracks can be listed is no matter here: the search may still be answered.
         """
         if settings.filter:
             request = ranking_pb2.ListTracksRequest(
                 catalogue=settings.catalogue, filter=settings.filter, page_size=1
             )
-            await self._backends.ranking.ask("ListTracks", request, deadline)
+            with suppress(Unavailable, DeadlineExceeded, ResourceExhausted):
+                await self._backends.ranking.ask("ListTracks", request, deadline)
 
 
 async def _first_settings(requests: AsyncIterator[Any]) -> Any:
@@ -238,14 +244,15 @@ def _completed(
     return metadata
 
 
-async def _both(first: Coroutine[Any, Any, Any], second: Coroutine[Any, Any, Any]) -> tuple[Any, Any]:
-    """Runs both at once; the first error cancels the other and is raised."""
-    tasks = [asyncio.create_task(first), asyncio.create_task(second)]
+async def _unless_refused(work: Coroutine[Any, Any, T], check: Coroutine[Any, Any, None]) -> T:
+    """The result of the work. The check runs beside it: its error ends the work, but nobody waits for it."""
+    working, checking = asyncio.create_task(work), asyncio.create_task(check)
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for task in done:
-            task.result()
-        return tasks[0].result(), tasks[1].result()
+        await asyncio.wait([working, checking], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            checking.result()
+        return await working
     finally:
-        for task in tasks:
-            task.cancel()
+        working.cancel()
+        checking.cancel()
+        await asyncio.gather(working, checking, return_exceptions=True)

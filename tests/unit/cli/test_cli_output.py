@@ -14,6 +14,7 @@ from kinoscore.cli.presentation import (
     printable,
     recommendation_table,
 )
+from kinoscore.v1 import recommend_pb2
 
 CLIP = Emotion(0.31234, -0.2, 0.2, 0.2, {"calm": 0.7, "joyful": 0.3})
 MUSIC = Emotion(0.25, -0.00001, 0.1, 0.1, {"calm": 1.0})
@@ -49,6 +50,12 @@ def test_requests_that_took_different_times_print_equal_bytes() -> None:
 def test_timings_come_when_they_are_asked_for() -> None:
     document = recommendation_document(make_recommendation(), catalogue="default", timings=True)
     assert document["timings"]["total_seconds"] == 0.5
+
+
+def test_an_old_answer_is_told_as_such() -> None:
+    for stale in (True, False):
+        recommendation = Recommendation.of(recommend_pb2.RecommendResponse(stale=stale))
+        assert recommendation_document(recommendation, catalogue="default")["stale"] is stale
 
 
 def test_the_document_of_a_stored_track_tells_its_passages() -> None:

@@ -14,6 +14,7 @@ from kinoscore.errors import (
     InvalidRequest,
     KinoscoreError,
     MediaTooLarge,
+    Unavailable,
 )
 from kinoscore.recommend.backends import Backends
 from kinoscore.recommend.library import LibraryServicer
@@ -102,7 +103,10 @@ class Fusion(fusion_pb2_grpc.FusionServiceServicer):
 
 
 class Ranking(ranking_pb2_grpc.RankingServiceServicer):
-    """Keeps the last search and the last track; the filter `wrong` does not parse."""
+    """Keeps the last search and the last track; the filter `wrong` does not parse.
+
+    With the filters `silent` and `hangs` tracks cannot be listed, and searches get an old answer.
+    """
 
     def __init__(self) -> None:
         self.search = ranking_pb2.SearchTracksRequest()
@@ -110,7 +114,9 @@ class Ranking(ranking_pb2_grpc.RankingServiceServicer):
 
     async def SearchTracks(self, request: Any, context: Any) -> Any:
         self.search = request
-        return ranking_pb2.SearchTracksResponse(space=SPACE, hits=[ranking_pb2.Hit(rank=1)], timings=TIMINGS)
+        stale = request.filter in ("silent", "hangs")
+        hits = [ranking_pb2.Hit(rank=1)]
+        return ranking_pb2.SearchTracksResponse(space=SPACE, hits=hits, timings=TIMINGS, stale=stale)
 
     async def UpsertTrack(self, request: Any, context: Any) -> Any:
         self.stored = request
@@ -121,6 +127,10 @@ class Ranking(ranking_pb2_grpc.RankingServiceServicer):
     async def ListTracks(self, request: Any, context: Any) -> Any:
         if request.filter == "wrong":
             raise InvalidFilter("expected a comparison", position=5)
+        if request.filter == "silent":
+            raise Unavailable("the vector store does not answer")
+        if request.filter == "hangs":
+            await asyncio.Event().wait()
         return ranking_pb2.ListTracksResponse(space=SPACE)
 
 
@@ -275,6 +285,16 @@ async def test_a_wrong_filter_is_refused_while_the_clip_is_still_on_its_way(hous
         await house.front_door.Recommend(endless(), timeout=10)
     async with asyncio.timeout(10):
         await house.video.left.wait()
+
+
+@pytest.mark.parametrize("filter_text", ["silent", "hangs"])
+async def test_an_old_answer_is_passed_on_as_such_though_tracks_cannot_be_listed(
+    house: House, filter_text: str
+) -> None:
+    answer = await house.recommend(wishes(filter=filter_text), b"abc")
+    assert answer.stale
+    assert [hit.rank for hit in answer.hits] == [1]
+    assert not (await house.recommend(wishes(), b"abc")).stale
 
 
 async def test_a_client_that_leaves_in_mid_upload_stops_the_encoder(house: House) -> None:

@@ -75,6 +75,8 @@ def command(
             )
         for warning in recommendation.warnings:
             message(f"warning: {printable(warning)}")
+        if recommendation.stale:
+            message("warning: the vector store does not answer; these are the last hits known for this clip")
         if as_json:
             click.echo(to_json(recommendation_document(recommendation, catalogue=catalogue, timings=timings)))
         elif recommendation.hits:
