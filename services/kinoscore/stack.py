@@ -72,7 +72,7 @@ class Stack:
         address = self._server.bind()
         own = local_address(address)
         self.decoders = await _open_decoders(settings, opened)
-        models = _open_models(settings, opened)
+        models = await _open_models(settings, opened)
         manifest = models.manifest
         backends = Backends(video=own, music=own, fusion=own, ranking=own)
         opened.push_async_callback(backends.close)
@@ -162,9 +162,9 @@ class _Models(NamedTuple):
     manifest: Manifest
 
 
-def _open_models(settings: ModelSettings, opened: AsyncExitStack) -> _Models:
+async def _open_models(settings: ModelSettings, opened: AsyncExitStack) -> _Models:
     repository = load_repository(settings)
-    engine = open_engine(
+    engine = await open_engine(
         settings.inference,
         repository,
         threads=settings.inference_threads,
@@ -204,19 +204,19 @@ async def _open_ranking(
 
 
 async def _video(settings: VideoSettings, opened: AsyncExitStack) -> list[object]:
-    models = _open_models(settings, opened)
+    models = await _open_models(settings, opened)
     decoders = await _open_decoders(settings, opened)
     return [VideoEncoderServicer(decoders, models.engine, models.manifest, settings)]
 
 
 async def _music(settings: MusicSettings, opened: AsyncExitStack) -> list[object]:
-    models = _open_models(settings, opened)
+    models = await _open_models(settings, opened)
     decoders = await _open_decoders(settings, opened)
     return [MusicEncoderServicer(decoders, models.engine, models.manifest, settings)]
 
 
 async def _fusion(settings: FusionSettings, opened: AsyncExitStack) -> list[object]:
-    models = _open_models(settings, opened)
+    models = await _open_models(settings, opened)
     return [FusionServicer(models.engine, models.manifest, settings)]
 
 

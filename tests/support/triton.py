@@ -10,7 +10,6 @@ import subprocess
 import sys
 import sysconfig
 import time
-import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -40,7 +39,7 @@ class TritonServer:
     """A tritonserver over a repository folder, on free ports that stay the same over restarts.
 
     Args:
-        repository: served as it is; models are loaded by name.
+        repository: the models that it may load.
         folder: for logs and the backend; of this server alone.
         models: those loaded at start, by their names in Triton.
     """
@@ -125,6 +124,20 @@ class TritonServer:
             for batch in version.get("batch_stats", [])
         }
 
+    def waiting(self, model: str) -> int:
+        """How many requests wait in the model's queue."""
+        text = _read(f"http://127.0.0.1:{self._ports[2]}/metrics")
+        pending = [
+            line
+            for line in text.splitlines()
+            if line.startswith("nv_inference_pending_request_count{") and f'model="{model}"' in line
+        ]
+        return sum(int(float(line.split()[-1])) for line in pending)
+
+    def serve(self, repository: Path, models: list[str]) -> None:
+        """What it serves from its next start on."""
+        self.repository, self._models = repository, models
+
     def _launch(self) -> bool:
         http, grpc, metrics = self._ports
         options = {
@@ -159,7 +172,8 @@ class TritonServer:
             )
         limit = time.monotonic() + START_SECONDS
         while self._process.poll() is None and time.monotonic() < limit:
-            if _answers(f"http://127.0.0.1:{http}/v2/health/ready"):
+            with suppress(OSError):
+                _read(f"http://127.0.0.1:{http}/v2/health/ready")
                 return True
             time.sleep(0.05)
         self.kill()
@@ -206,10 +220,8 @@ def _free_ports() -> tuple[int, int, int]:
     return first, second, third
 
 
-def _answers(url: str) -> bool:
+def _read(url: str) -> str:
+    """The body of a page; OSError when there is none."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=5) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+    with opener.open(url, timeout=5) as response:
+        return str(response.read(), "utf-8")

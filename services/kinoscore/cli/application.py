@@ -48,6 +48,10 @@ class LazyGroup(click.Group):
         "up": ("kinoscore.cli.commands.up", "Run all services in one process."),
         "serve": ("kinoscore.cli.commands.serve", "Run one service."),
         "health": ("kinoscore.cli.commands.health", "Ask a server whether it serves."),
+        "models": (
+            "kinoscore.cli.commands.models",
+            "Check a model repository, or write one for another target.",
+        ),
         "doctor": ("kinoscore.cli.commands.doctor", "Check this installation and say what to do."),
     },
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},

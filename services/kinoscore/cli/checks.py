@@ -70,7 +70,7 @@ async def _models(settings: StackSettings) -> tuple[Finding, Manifest | None]:
     """Loads the models, checks them against their checksums and runs each once."""
     try:
         repository = load_repository(settings)
-        engine = open_engine(settings.inference, repository, threads=settings.inference_threads)
+        engine = await open_engine(settings.inference, repository, threads=settings.inference_threads)
         try:
             await engine.check()
         finally:

@@ -14,26 +14,34 @@ __all__ = [
 ]
 
 
-def open_engine(
+async def open_engine(
     url: str, repository: ModelRepository, *, threads: int = 0, queue_limit: int = 256
 ) -> InferenceEngine:
     """Opens the engine that the URL names, with its models loaded and warm.
 
-    It blocks for up to a second: do it before serving.
+    Loading them in this process blocks for up to a second: do it before serving.
 
     Args:
-        url: `onnx:` for ONNX Runtime in this process.
-        repository: the models.
-        threads: threads that one model computes with; 0 for as many as there are cores.
+        url: `onnx:` for ONNX Runtime in this process; `triton://host:port` for a Triton server, `tritons://`
+            for one that speaks TLS.
+        repository: the models; of a Triton server it says which must be there.
+        threads: threads that one model computes with in this process; 0 for as many as there are cores.
         queue_limit: calls that may wait for one model.
 
     Raises:
         InvalidRequest: no engine has such a URL.
         InvalidRepository: a model cannot be loaded.
+        Unavailable, SpaceMismatch, FailedPrecondition: as `TritonEngine.open`.
     """
-    scheme = url.partition(":")[0]
-    if scheme != "onnx":
-        raise InvalidRequest(f"no inference engine has the URL {url!r}; use `onnx:`", field="inference")
-    from kinoscore.inference.onnx import OnnxEngine
+    match url.partition(":")[0]:
+        case "onnx":
+            from kinoscore.inference.onnx import OnnxEngine
 
-    return OnnxEngine(repository, threads=threads, queue_limit=queue_limit)
+            return OnnxEngine(repository, threads=threads, queue_limit=queue_limit)
+        case "triton" | "tritons":
+            from kinoscore.inference.triton import TritonEngine
+
+            return await TritonEngine.open(url, repository.manifest, queue_limit=queue_limit)
+    raise InvalidRequest(
+        f"no inference engine has the URL {url!r}; use `onnx:` or `triton://host:port`", field="inference"
+    )

@@ -190,11 +190,27 @@ class ModelRepository:
             InvalidRepository: it is missing, half-written, damaged or of another format; it names the file or
                 the field, and the remedy.
         """
-        manifest = _read_manifest(path / MANIFEST_FILE)
-        repository = cls(path, manifest)
+        repository = cls.with_unchecked_models(path)
         for name in MODEL_NAMES:
-            _check_model_file(repository.model_path(name), manifest.models[name].sha256)
+            repository.check_model(name)
         return repository
+
+    @classmethod
+    def with_unchecked_models(cls, path: Path) -> Self:
+        """Reads and checks the manifest alone.
+
+        Raises:
+            InvalidRepository: it is missing, damaged or of another format.
+        """
+        return cls(path, _read_manifest(path / MANIFEST_FILE))
+
+    def check_model(self, name: str) -> None:
+        """Makes sure that a model's ONNX file is the one that the manifest names.
+
+        Raises:
+            InvalidRepository: it is missing or another one.
+        """
+        _check_model_file(self.model_path(name), self.manifest.models[name].sha256)
 
     def model_path(self, name: str) -> Path:
         """The ONNX file of a model, by short name (`frame_encoder`)."""

@@ -95,7 +95,7 @@ def config_text(
     """The content of config.pbtxt.
 
     Sizes exclude the batch; a row that is a single number is declared [1] and reshaped, since Triton knows no
-    row without sizes. Every preferred batch size is run once before the model counts as ready, since the first
+    row without sizes. Every preferred batch size is run once before the model counts as ready: the first
     batch of a size is slow.
 
     Args:
@@ -112,7 +112,7 @@ def config_text(
         f"instance_group [ {{ kind: KIND_{kind.upper()} count: {options.instances} }} ]\n",
         _dynamic_batching_text(sizes),
         _tensorrt_text(options.half_precision) if options.target is Target.TENSORRT else "",
-        *(_warm_up_text(size, signature.inputs) for size in (1, *sizes)),
+        *(_warm_up_text(size, signature.inputs) for size in sorted({1, *sizes})),
     ]
     return "".join(sections)
 

@@ -133,7 +133,10 @@ class ModelSettings(Settings):
     repository: Path | None = Field(
         None, description="The model repository; the one shipped with kinoscore when not set."
     )
-    inference: str = Field("onnx:", description="The inference engine; `onnx:` is ONNX Runtime in-process.")
+    inference: str = Field(
+        "onnx:",
+        description="The inference engine: `onnx:` is ONNX Runtime in-process; or `triton://host:port`.",
+    )
     inference_threads: int = Field(
         0, ge=0, description="Threads that one model computes with; 0 takes as many as there are cores."
     )

@@ -260,8 +260,8 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 
 
 async def test_the_url_chooses_the_engine(repository: ModelRepository) -> None:
-    engine = open_engine("onnx:", repository, threads=1)
+    engine = await open_engine("onnx:", repository, threads=1)
     assert isinstance(engine, OnnxEngine)
     await engine.close()
     with pytest.raises(InvalidRequest, match="tensorflow"):
-        open_engine("tensorflow:", repository)
+        await open_engine("tensorflow:", repository)
