@@ -243,3 +243,27 @@ def test_the_linter_finds_nothing_in_the_dockerfiles() -> None:
     files = [str(path) for path in sorted(DEPLOY.rglob("Dockerfile"))]
     assert files
     checked(program("hadolint"), *files)
+
+
+def test_the_line_of_the_readme_draws_every_password(tmp_path: Path) -> None:
+    program("openssl")
+    readme = (DEPLOY / "README.md").read_text()
+    [line] = [line for line in readme.splitlines() if line.startswith("for name in REDIS_PASSWORD")]
+    environment = tmp_path / ".env"
+    environment.write_text((DEPLOY / ".env.example").read_text())
+    subprocess.run(["bash", "-ec", line], cwd=tmp_path, check=True)
+    drawn = dict(re.findall(r"^(\w+)=(\w{32})$", environment.read_text(), re.MULTILINE))
+    assert set(drawn) == SECRETS
+    assert len(set(drawn.values())) == len(SECRETS)
+
+
+def test_there_is_a_stand_in_for_each_engine_and_the_readme_says_what_it_is() -> None:
+    assert {path.parent.name for path in DEPLOY.glob("stand-ins/*/Dockerfile")} == ENGINES
+    readme = (DEPLOY / "README.md").read_text()
+    for name in ENGINES:
+        assert f"| `{SERVICES[name]['image']}` |" in readme
+
+
+def test_what_an_operator_writes_beside_the_compose_file_is_never_committed() -> None:
+    ignored = (DEPLOY / ".gitignore").read_text().split()
+    assert {"*.env", "/backup/", "/media/"} <= set(ignored)
