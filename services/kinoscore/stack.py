@@ -36,7 +36,15 @@ from kinoscore.runtime.settings import (
 )
 from kinoscore.video.servicer import VideoEncoderServicer
 
-__all__ = ["Stack", "load_repository", "local_address", "open_store", "serve_one", "vector_store"]
+__all__ = [
+    "Stack",
+    "load_repository",
+    "local_address",
+    "open_store",
+    "serve_one",
+    "vector_dimension",
+    "vector_store",
+]
 
 
 class Stack:
@@ -137,13 +145,18 @@ def vector_store(settings: RankingSettings, data_folder: Path) -> str:
 
 
 async def open_store(location: str, manifest: Manifest) -> MilvusStore:
-    """Opens the vector store of a space; its vectors are the three blocks side by side.
+    """Opens the vector store of a space.
 
     Raises:
-        DataFolderInUse, SpaceMismatch, Unavailable: as `MilvusStore.open`.
+        DataFolderInUse, FailedPrecondition, SpaceMismatch, Unavailable: as `MilvusStore.open`.
     """
+    return await MilvusStore.open(location, manifest.space, vector_dimension(manifest))
+
+
+def vector_dimension(manifest: Manifest) -> int:
+    """The numbers of a stored vector: the three blocks side by side."""
     sizes = manifest.dimensions
-    return await MilvusStore.open(location, manifest.space, sizes.fused + sizes.content + sizes.emotion)
+    return sizes.fused + sizes.content + sizes.emotion
 
 
 def local_address(address: str) -> str:

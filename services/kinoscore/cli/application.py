@@ -48,6 +48,11 @@ class LazyGroup(click.Group):
         "up": ("kinoscore.cli.commands.up", "Run all services in one process."),
         "serve": ("kinoscore.cli.commands.serve", "Run one service."),
         "health": ("kinoscore.cli.commands.health", "Ask a server whether it serves."),
+        "ranking": ("kinoscore.cli.commands.ranking", "Prepare the vector store of the ranking service."),
+        "spaces": (
+            "kinoscore.cli.commands.spaces",
+            "Show the embedding spaces of a vector store, and choose the one searched.",
+        ),
         "models": (
             "kinoscore.cli.commands.models",
             "Check a model repository, or write one for another target.",

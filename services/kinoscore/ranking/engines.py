@@ -1,33 +1,67 @@
-"""The two ways to reach Milvus: Milvus Lite in this process over a folder, or a server over the network."""
+"""The two ways to reach Milvus: Milvus Lite in this process over a folder, or a server over the network.
+
+Both hold the same collections (see `spaces`); they differ in the index, in how they are opened, and in what
+it takes until all see a write.
+"""
 
 import errno
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import grpc
+import numpy as np
 from milvus_lite.adapter.grpc.server import start_server_in_thread
 from milvus_lite.exceptions import DataDirLockedError
+from numpy.typing import NDArray
 from pymilvus import MilvusClient, MilvusException
 
-from kinoscore.errors import DataFolderInUse, InternalError, KinoscoreError, StorageFull, Unavailable
+from kinoscore.errors import (
+    DataFolderInUse,
+    FailedPrecondition,
+    InternalError,
+    KinoscoreError,
+    StorageFull,
+    Unavailable,
+)
 
 FREE_BYTES = 64 * 1024 * 1024
 """Below this the disk counts as full: Milvus Lite must still be able to write down what it holds in
 memory.
 """
+CONNECT_SECONDS = 5.0
+"""How long pymilvus may take to connect anew to a server that has gone."""
+EF = 256
+EF_PER_ROW = 2
+MOST_EF = 32768
+"""Breadth of the search in HNSW: at least 256, twice the rows that are wanted, at most what Milvus takes."""
+PAGE_ROWS = 1000
 
+MISSING = frozenset({100, 1600})
+"""Milvus's codes for a collection, or an alias, that is not there."""
 _REFUSED_AS_WRONG = frozenset({6, 1100})
 """Milvus's codes for an illegal argument: a defect of ours, not a lost engine."""
+
+Row = dict[str, Any]
+Limit = Callable[[], float]
+"""Tells the seconds that are left, each time it is called; raises DeadlineExceeded when none are."""
 
 
 class Engine(Protocol):
     """A connection to Milvus; used from the threads of the store."""
 
     embedded: bool
+    index: dict[str, Any]
+    """The index of the vectors, as `add_index` takes it."""
     client: MilvusClient
+
+    @property
+    def location(self) -> str:
+        """The folder, or the URL without its password: for messages."""
+        ...
 
     def open(self, seconds: float) -> bool:
         """Opens, or opens anew what a failed write has left in doubt; False when there was nothing to do."""
@@ -38,10 +72,30 @@ class Engine(Protocol):
         """Surrounds a write; what fails inside leaves the engine in doubt."""
         ...
 
+    def settle(self, collection: str, limit: Limit) -> None:
+        """Returns when every search, of any client, finds what this process has written so far."""
+        ...
+
+    def search(
+        self,
+        collection: str,
+        queries: NDArray[np.float32],
+        expression: str,
+        partition: str,
+        *,
+        most: int,
+        columns: list[str],
+        limit: Limit,
+    ) -> list[list[Row]]:
+        """For each query the `most` nearest rows by inner product that pass the expression, or all where
+        there are fewer; best first, each with its columns and `distance`.
+        """
+        ...
+
     def query_all(
-        self, collection: str, expression: str, columns: list[str], partition: str, seconds: float
-    ) -> list[dict[str, Any]]:
-        """Every row of a partition for which the expression holds."""
+        self, collection: str, expression: str, columns: list[str], partition: str, limit: Limit
+    ) -> Iterator[list[Row]]:
+        """Every row of a partition for which the expression holds, page by page."""
         ...
 
     def close(self) -> None: ...
@@ -50,17 +104,23 @@ class Engine(Protocol):
 class LiteEngine:
     """Milvus Lite over a folder, which this process then owns.
 
-    pymilvus would start it too, for a path that ends in `.db`, but tells nothing of why it could not.
+    pymilvus would start it too, for a path that ends in `.db`, but tells nothing of why it could not. With
+    any index but FLAT it loses results under a filter.
     """
 
     embedded = True
     client: MilvusClient
 
     def __init__(self, folder: Path) -> None:
+        self.index = {"index_type": "FLAT", "metric_type": "IP"}
         self._folder = folder
         self._server: Any = None
         self._database: Any = None
         self._in_doubt = False
+
+    @property
+    def location(self) -> str:
+        return str(self._folder)
 
     def open(self, seconds: float) -> bool:
         if self._server is not None and not self._in_doubt:
@@ -73,7 +133,7 @@ class LiteEngine:
             raise DataFolderInUse(
                 f"another process uses the vector store {self._folder}; stop it, or choose another folder"
             ) from error
-        self.client = MilvusClient(f"http://127.0.0.1:{port}", timeout=seconds)
+        self.client = MilvusClient(f"http://127.0.0.1:{port}", timeout=seconds, dedicated=True)
         self._in_doubt = False
         return True
 
@@ -87,14 +147,38 @@ class LiteEngine:
             self._in_doubt = True
             raise
 
-    def query_all(
-        self, collection: str, expression: str, columns: list[str], partition: str, seconds: float
-    ) -> list[dict[str, Any]]:
-        # Milvus Lite has no limit, and runs each query of an iterator twice.
-        found: list[dict[str, Any]] = self.client.query(
-            collection, expression, output_fields=columns, partition_names=[partition], timeout=seconds
+    def settle(self, collection: str, limit: Limit) -> None:
+        """Nothing is to be waited for: a write is seen when it returns."""
+
+    def search(
+        self,
+        collection: str,
+        queries: NDArray[np.float32],
+        expression: str,
+        partition: str,
+        *,
+        most: int,
+        columns: list[str],
+        limit: Limit,
+    ) -> list[list[Row]]:
+        answers = self.client.search(
+            collection,
+            data=list(queries),
+            limit=most,
+            filter=expression,
+            output_fields=columns,
+            partition_names=[partition],
+            timeout=limit(),
         )
-        return found
+        return [_to_rows(hits) for hits in answers]
+
+    def query_all(
+        self, collection: str, expression: str, columns: list[str], partition: str, limit: Limit
+    ) -> Iterator[list[Row]]:
+        # Milvus Lite has no limit, and runs each query of an iterator twice.
+        yield self.client.query(
+            collection, expression, output_fields=columns, partition_names=[partition], timeout=limit()
+        )
 
     def close(self) -> None:
         if self._server is None:
@@ -106,19 +190,35 @@ class LiteEngine:
 
 
 class ServerEngine:
-    """A Milvus server. A write that fails there leaves nothing in doubt: it can be repeated."""
+    """A Milvus server. A write that fails there leaves nothing in doubt: it can be repeated.
+
+    Reads are of the level Bounded, the collections' default: they do not wait, and so miss what was written a
+    moment ago (measured: each of 15 reads right after its write). `settle` closes that gap on the side of the
+    writer, who waits for one read of the level Session, some 200 ms. After it the reads of every client
+    find the write, for a collection is held in memory once (`load_collection` with its default, one
+    replica).
+    """
 
     embedded = False
     client: MilvusClient
 
     def __init__(self, url: str) -> None:
+        self.index = {
+            "index_type": "HNSW",
+            "metric_type": "IP",
+            "params": {"M": 32, "efConstruction": 256},
+        }
         self._url = url
         self._opened = False
+
+    @property
+    def location(self) -> str:
+        return urlsplit(self._url)._replace(netloc=self._url.split("://")[1].rpartition("@")[2]).geturl()
 
     def open(self, seconds: float) -> bool:
         if self._opened:
             return False
-        self.client = MilvusClient(self._url, timeout=seconds)
+        self.client = MilvusClient(self._url, timeout=min(seconds, CONNECT_SECONDS), dedicated=True)
         self._opened = True
         return True
 
@@ -126,21 +226,68 @@ class ServerEngine:
     def writing(self) -> Iterator[None]:
         yield
 
+    def settle(self, collection: str, limit: Limit) -> None:
+        self.client.query(
+            collection, 'pk == ""', output_fields=["pk"], consistency_level="Session", timeout=limit()
+        )
+
+    def search(
+        self,
+        collection: str,
+        queries: NDArray[np.float32],
+        expression: str,
+        partition: str,
+        *,
+        most: int,
+        columns: list[str],
+        limit: Limit,
+    ) -> list[list[Row]]:
+        """HNSW may reach fewer rows than there are when a filter keeps few of them. A list that came out
+        short is searched again as broadly as Milvus can; if that is not enough, all rows that pass are
+        compared.
+        """
+
+        def nearest(ef: int) -> list[list[Row]]:
+            answers = self.client.search(
+                collection,
+                data=list(queries),
+                limit=most,
+                filter=expression,
+                search_params={"params": {"ef": ef}},
+                output_fields=columns,
+                partition_names=[partition],
+                timeout=limit(),
+            )
+            return [_to_rows(hits) for hits in answers]
+
+        found = nearest(min(max(EF, EF_PER_ROW * most), MOST_EF))
+        if _shortest(found) == most:
+            return found
+        enough = min(most, count_rows(self.client, collection, expression, partition, limit))
+        if _shortest(found) < enough:
+            found = nearest(MOST_EF)
+        if _shortest(found) < enough:
+            pages = self.query_all(collection, expression, [*columns, "vector"], partition, limit)
+            found = compare_all(queries, pages, most)
+        return found
+
     def query_all(
-        self, collection: str, expression: str, columns: list[str], partition: str, seconds: float
-    ) -> list[dict[str, Any]]:
+        self, collection: str, expression: str, columns: list[str], partition: str, limit: Limit
+    ) -> Iterator[list[Row]]:
         pages = self.client.query_iterator(
             collection,
+            batch_size=PAGE_ROWS,
             filter=expression,
             output_fields=columns,
             partition_names=[partition],
-            timeout=seconds,
+            timeout=limit(),
         )
-        found: list[dict[str, Any]] = []
-        while page := pages.next():
-            found.extend(page)
-        pages.close()
-        return found
+        try:
+            while page := pages.next():
+                limit()
+                yield page
+        finally:
+            pages.close()
 
     def close(self) -> None:
         if self._opened:
@@ -153,12 +300,64 @@ def open_engine(location: str) -> Engine:
     return ServerEngine(location) if "://" in location else LiteEngine(Path(location))
 
 
+def count_rows(client: MilvusClient, collection: str, expression: str, partition: str, limit: Limit) -> int:
+    """The rows of a partition for which the expression holds; an empty one holds for all."""
+    [counted] = client.query(
+        collection,
+        expression,
+        output_fields=["count(*)"],
+        partition_names=[partition],
+        timeout=limit(),
+    )
+    return int(counted["count(*)"])
+
+
+def compare_all(queries: NDArray[np.float32], pages: Iterator[list[Row]], most: int) -> list[list[Row]]:
+    """The `most` rows nearest to each query, found by comparing it with every row; no more than a page and
+    the best so far are held.
+
+    Args:
+        queries: float32 [n, dimension].
+        pages: rows with their `vector`, float32 [dimension].
+    """
+    best: list[list[Row]] = [[] for _ in queries]
+    for page in pages:
+        distances = queries @ np.array([row.pop("vector") for row in page], dtype=np.float32).T
+        for number, own in enumerate(distances):
+            rows = [{**row, "distance": float(distance)} for row, distance in zip(page, own, strict=True)]
+            ranked = sorted([*best[number], *rows], key=lambda row: -row["distance"])
+            best[number] = ranked[:most]
+    return best
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """What pymilvus, gRPC or the file system raises inside comes out as one of our errors."""
+    try:
+        yield
+    except (MilvusException, grpc.RpcError, OSError) as error:
+        raise to_our_error(error) from error
+
+
 def to_our_error(error: Exception) -> KinoscoreError:
     """What pymilvus, gRPC or the file system raised, as one of our errors."""
     text = str(error)
     if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text or "quota exceeded" in text:
         return StorageFull("the disk of the vector store is full; make room there")
+    if isinstance(error, MilvusException) and error.code in MISSING:
+        return FailedPrecondition(
+            "the vector store has lost the collection of this space, or never had it; restore it, or make an "
+            "empty one with `kinoscore ranking migrate`"
+        )
     if isinstance(error, MilvusException) and error.code in _REFUSED_AS_WRONG:
         return InternalError(f"the vector store refused a call as wrong: {error.message}")
     cause = error.code().name if isinstance(error, grpc.RpcError) and hasattr(error, "code") else text
     return Unavailable(f"the vector store does not answer ({' '.join(cause.split())[:200]}); try again")
+
+
+def _shortest(found: Sequence[Sequence[Row]]) -> int:
+    return min(len(rows) for rows in found)
+
+
+def _to_rows(hits: Any) -> list[Row]:
+    return [{**hit["entity"], "distance": hit["distance"]} for hit in hits]

@@ -1,7 +1,11 @@
 """The index in Milvus, behind asyncio, deadlines and the errors of kinoscore.
 
-A collection a space, named `kinoscore_<space>`. A folder opens Milvus Lite in this process, a URL a Milvus
-server; schema and operators are those that both have.
+A folder opens Milvus Lite in this process, a URL a Milvus server; schema and operators are those that both
+have. A store works on the collection of one space, by its name: an answer can never mix two, wherever the
+alias moves meanwhile.
+
+What was acknowledged as written is found by each search that begins after it, whoever searches. Writes to one
+track follow each other; those to others overlap while a server settles.
 
 Three facts about Milvus Lite shape this module. It answers without the rows that it is flushing, so all
 its calls go through one thread, in turn. It searches unflushed rows slowly (5,000 rows: 316 ms), so they
@@ -13,17 +17,19 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Self, TypeVar
+from weakref import WeakValueDictionary
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
-from pymilvus import DataType, MilvusClient, MilvusException
+from pymilvus import MilvusException
 
 from kinoscore.errors import NotFound, SpaceMismatch, Unavailable
-from kinoscore.ranking import rows
-from kinoscore.ranking.engines import Engine, open_engine, to_our_error
+from kinoscore.ranking import rows, spaces
+from kinoscore.ranking.engines import Engine, Limit, open_engine, translated
 from kinoscore.ranking.expressions import quote, to_milvus
 from kinoscore.ranking.filters import Filter
 from kinoscore.ranking.rows import PASSAGES, TRACKS, Passage, Row, Track, TrackRecord
@@ -34,13 +40,11 @@ MOST_FOUND = 16384
 """The most rows that Milvus answers to one query."""
 ROWS_TO_FLUSH_WHILE_WRITING = 4096
 ROWS_TO_FLUSH_BEFORE_SEARCH = 256
-SERVER_READERS = 8
-"""Calls to a Milvus server at once, besides the one that writes."""
+SERVER_CALLS = 16
+"""Calls to a Milvus server at once."""
 OPEN_SECONDS = 30.0
 
 T = TypeVar("T")
-Limit = Callable[[], float]
-"""Tells the seconds that are left, each time it is called; raises DeadlineExceeded when none are."""
 
 logger = logging.getLogger(__name__)
 
@@ -69,20 +73,21 @@ class MilvusStore:
     within it; writes raise StorageFull when the disk is full.
     """
 
-    def __init__(self, engine: Engine, collection: str) -> None:
+    def __init__(self, engine: Engine, space: str, dimension: int) -> None:
         self._engine = engine
-        self._collection = collection
+        self._space = space
+        self._dimension = dimension
+        self._collection = spaces.collection_name(space)
+        self._active = space
         self._unflushed = 0
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="milvus-writer")
-        self._readers = (
-            self._writer
-            if engine.embedded
-            else ThreadPoolExecutor(SERVER_READERS, thread_name_prefix="milvus-reader")
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._threads = ThreadPoolExecutor(
+            1 if engine.embedded else SERVER_CALLS, thread_name_prefix="milvus"
         )
 
     @classmethod
     async def open(cls, location: str, space: str, dimension: int) -> Self:
-        """Opens the collection of `space` and makes it where there is none.
+        """Opens the collection of `space`; in a folder, makes it where there is none.
 
         Args:
             location: a folder for Milvus Lite, or the http URL of a Milvus server.
@@ -92,11 +97,12 @@ class MilvusStore:
         Raises:
             DataFolderInUse: another process has opened the folder.
             SpaceMismatch: the collection exists with another dimension or other columns.
+            FailedPrecondition: the server has no collection of that space.
             Unavailable: the server does not answer.
         """
-        store = cls(open_engine(location), f"kinoscore_{space}")
+        store = cls(open_engine(location), space, dimension)
         try:
-            await store._write(lambda limit: store._prepare(dimension, limit), Deadline.after(OPEN_SECONDS))
+            await store._run(store._prepare, Deadline.after(OPEN_SECONDS))
         except BaseException:
             await store.close()
             raise
@@ -104,16 +110,42 @@ class MilvusStore:
 
     async def close(self) -> None:
         """Finishes what is being written and releases the folder or the connection."""
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._writer, self._close)
-        self._writer.shutdown()
-        self._readers.shutdown()
+        await asyncio.to_thread(self._close)
 
     async def check(self, deadline: Deadline) -> None:
-        """Returns when Milvus answers."""
-        await self._read(
-            lambda limit: self._engine.client.has_collection(self._collection, timeout=limit()), deadline
+        """Returns when Milvus answers and has the collection.
+
+        Raises:
+            FailedPrecondition: the collection is not there, or no space is active.
+        """
+        self._active = await self._read(
+            lambda limit: spaces.require_presence(self._engine, self._space, limit), deadline
         )
+
+    async def require_active(self, deadline: Deadline) -> None:
+        """Refuses to go on where another space is the active one.
+
+        Raises:
+            SpaceMismatch: it is.
+            FailedPrecondition: no space is.
+        """
+        if not self._engine.embedded:
+            await self.check(deadline)
+        self.require_last_active()
+
+    def require_last_active(self) -> None:
+        """As `require_active`, by what the last look at the alias showed.
+
+        Raises:
+            SpaceMismatch: another space was the active one.
+        """
+        if self._active != self._space:
+            raise SpaceMismatch(
+                f"the active space of the vector store is {self._active}, but the models here are of "
+                f"{self._space}; use the models of {self._active}, or make this space the active one with "
+                f"`kinoscore spaces switch {self._space}`",
+                metadata={"active": self._active, "served": self._space},
+            )
 
     async def upsert(self, catalogue: str, track: Track, deadline: Deadline) -> bool:
         """Stores a track in place of the one with the same id; True when there was none.
@@ -121,7 +153,8 @@ class MilvusStore:
         The new rows are written before what is left of the old track is deleted: whenever the process
         dies, the track is there.
         """
-        return await self._write(lambda limit: self._upsert(catalogue, track, limit), deadline)
+        keys = [rows.track_key(catalogue, track.metadata.track_id)]
+        return await self._write(keys, lambda limit: self._upsert(catalogue, track, limit), deadline)
 
     async def update_metadata(
         self, catalogue: str, metadata: common_pb2.TrackMetadata, deadline: Deadline
@@ -131,12 +164,14 @@ class MilvusStore:
         Raises:
             NotFound: there is no such track.
         """
-        await self._write(lambda limit: self._update_metadata(catalogue, metadata, limit), deadline)
+        keys = [rows.track_key(catalogue, metadata.track_id)]
+        await self._write(keys, lambda limit: self._update_metadata(catalogue, metadata, limit), deadline)
 
     async def delete(self, catalogue: str, track_ids: Iterable[str], deadline: Deadline) -> list[str]:
         """Deletes tracks; returns the ids of those that existed."""
         wanted = list(dict.fromkeys(track_ids))
-        return await self._write(lambda limit: self._delete(catalogue, wanted, limit), deadline)
+        keys = [rows.track_key(catalogue, track_id) for track_id in wanted]
+        return await self._write(keys, lambda limit: self._delete(catalogue, wanted, limit), deadline)
 
     async def records(
         self, catalogue: str, track_ids: Iterable[str], deadline: Deadline
@@ -191,39 +226,54 @@ class MilvusStore:
     async def _read(self, operation: Callable[[Limit], T], deadline: Deadline) -> T:
         try:
             async with asyncio.timeout(deadline.remaining()):
-                return await self._run(self._readers, operation, deadline)
+                return await self._run(operation, deadline)
         except TimeoutError:
             raise Unavailable("the vector store did not answer in time; try again") from None
 
-    async def _write(self, operation: Callable[[Limit], T], deadline: Deadline) -> T:
-        return await self._run(self._writer, operation, deadline)
+    async def _write(self, tracks: Iterable[str], operation: Callable[[Limit], T], deadline: Deadline) -> T:
+        """Writes, and returns when every search finds what was written.
 
-    async def _run(
-        self, threads: ThreadPoolExecutor, operation: Callable[[Limit], T], deadline: Deadline
-    ) -> T:
+        Args:
+            tracks: the keys of the tracks concerned; no other write touches them meanwhile.
+        """
+
+        def write(limit: Limit) -> T:
+            written = operation(limit)
+            self._engine.settle(self._collection, limit)
+            return written
+
+        async with AsyncExitStack() as held:
+            # In order: two writes that wait for each other's tracks would wait for ever.
+            for key in sorted(tracks):
+                await held.enter_async_context(self._locks.setdefault(key, asyncio.Lock()))
+            return await self._run(write, deadline)
+
+    async def _run(self, operation: Callable[[Limit], T], deadline: Deadline) -> T:
         """Runs `operation` in a thread; a caller that leaves takes back what has not begun.
 
         Each call of Milvus ends by the deadline, so a write needs no other limit: it is over when it returns.
         """
 
         def attempt() -> T:
-            try:
+            with translated():
                 if self._engine.open(deadline.require()):
                     self._unflushed = 0
-                    self._load(deadline.require)
+                    self._prepare(deadline.require)
                 return operation(deadline.require)
-            except (MilvusException, grpc.RpcError, OSError) as error:
-                raise to_our_error(error) from error
 
-        return await asyncio.get_running_loop().run_in_executor(threads, attempt)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, attempt)
 
     # What follows runs in a thread.
 
-    def _load(self, limit: Limit) -> None:
-        if self._engine.client.has_collection(self._collection, timeout=limit()):
-            self._engine.client.load_collection(self._collection, timeout=limit())
+    def _prepare(self, limit: Limit) -> None:
+        if self._engine.embedded:
+            spaces.with_collection(self._engine, self._space, self._dimension, limit)
+        else:
+            spaces.require_collection(self._engine, self._space, self._dimension, limit)
+        self._active = spaces.require_presence(self._engine, self._space, limit)
 
     def _close(self) -> None:
+        self._threads.shutdown()
         try:
             if self._unflushed and self._engine.embedded:
                 self._flush(lambda: OPEN_SECONDS)
@@ -237,45 +287,6 @@ class MilvusStore:
         with self._engine.writing():
             self._engine.client.flush(self._collection, timeout=limit())
         self._unflushed = 0
-
-    def _prepare(self, dimension: int, limit: Limit) -> None:
-        client = self._engine.client
-        if not client.has_collection(self._collection, timeout=limit()):
-            self._create(dimension, limit)
-        self._check_schema(dimension, limit)
-
-    def _create(self, dimension: int, limit: Limit) -> None:
-        client = self._engine.client
-        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-        schema.add_field("pk", DataType.VARCHAR, is_primary=True, max_length=rows.KEY_BYTES)
-        for name, size in rows.TEXT_COLUMNS.items():
-            schema.add_field(name, DataType.VARCHAR, max_length=size)
-        for name in rows.WHOLE_NUMBER_COLUMNS:
-            schema.add_field(name, DataType.INT64)
-        for name in rows.NUMBER_COLUMNS:
-            schema.add_field(name, DataType.DOUBLE)
-        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimension)
-        index = client.prepare_index_params()
-        index.add_index("vector", index_type="FLAT", metric_type="IP")
-        client.create_collection(self._collection, schema=schema, index_params=index, timeout=limit())
-        for partition in (TRACKS, PASSAGES):
-            client.create_partition(self._collection, partition, timeout=limit())
-
-    def _check_schema(self, dimension: int, limit: Limit) -> None:
-        description = self._engine.client.describe_collection(self._collection, timeout=limit())
-        fields = {field["name"]: field for field in description["fields"]}
-        expected = {"pk", *rows.TEXT_COLUMNS, *rows.WHOLE_NUMBER_COLUMNS, *rows.NUMBER_COLUMNS, "vector"}
-        if fields.keys() != expected:
-            raise SpaceMismatch(
-                f"the collection {self._collection} has other columns: another version of kinoscore made it; "
-                "index into another vector store"
-            )
-        stored = int(fields["vector"]["params"]["dim"])
-        if stored != dimension:
-            raise SpaceMismatch(
-                f"the collection {self._collection} holds vectors of dimension {stored}, not {dimension}; "
-                "index into another vector store"
-            )
 
     def _upsert(self, catalogue: str, track: Track, limit: Limit) -> bool:
         track_id = track.metadata.track_id
@@ -317,30 +328,21 @@ class MilvusStore:
         return {row["track_id"]: rows.to_record(row) for row in self._fetch(keys, columns, TRACKS, limit)}
 
     def _valences(self, catalogue: str, condition: Filter | None, limit: Limit) -> dict[str, float]:
-        found = self._engine.query_all(
-            self._collection,
-            _in_catalogue(catalogue, condition),
-            ["track_id", "track_valence"],
-            TRACKS,
-            limit(),
-        )
-        return dict(sorted((row["track_id"], row["track_valence"]) for row in found))
+        columns = ["track_id", "track_valence"]
+        wanted = _in_catalogue(catalogue, condition)
+        pages = self._engine.query_all(self._collection, wanted, columns, TRACKS, limit)
+        return dict(sorted((row["track_id"], row["track_valence"]) for page in pages for row in page))
 
     def _search(
         self, queries: NDArray[np.float32], expression: str, partition: str, most: int, limit: Limit
     ) -> list[list[Found]]:
         if self._unflushed >= ROWS_TO_FLUSH_BEFORE_SEARCH and self._engine.embedded:
             self._flush(limit)
-        answers = self._engine.client.search(
-            self._collection,
-            data=list(queries),
-            limit=most,
-            filter=expression,
-            output_fields=["track_id", "passage", "passage_count", "valence", "artist"],
-            partition_names=[partition],
-            timeout=limit(),
+        columns = ["track_id", "passage", "passage_count", "valence", "artist"]
+        answers = self._engine.search(
+            self._collection, queries, expression, partition, most=most, columns=columns, limit=limit
         )
-        return [[Found(similarity=hit["distance"], **hit["entity"]) for hit in hits] for hits in answers]
+        return [[_to_found(row) for row in found] for found in answers]
 
     def _fetch(self, keys: Sequence[str], columns: list[str], partition: str, limit: Limit) -> list[Row]:
         fetched: list[Row] = []
@@ -369,6 +371,17 @@ class MilvusStore:
                 self._engine.client.delete(
                     self._collection, filter=f"pk in [{listed}]", partition_name=partition, timeout=limit()
                 )
+
+
+def _to_found(row: Row) -> Found:
+    return Found(
+        track_id=row["track_id"],
+        passage=row["passage"],
+        passage_count=row["passage_count"],
+        similarity=row["distance"],
+        valence=row["valence"],
+        artist=row["artist"],
+    )
 
 
 def _in_catalogue(catalogue: str, condition: Filter | None) -> str:
