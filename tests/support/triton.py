@@ -23,7 +23,7 @@ from support.environments import private_environment
 
 __all__ = ["TritonServer", "running_triton", "triton_environment"]
 
-START_SECONDS = 120
+START_SECONDS = 300
 STOP_SECONDS = 30
 # With numpy 2 the wheel's Python backend answers with empty outputs.
 REQUIREMENTS = ["nvidia-pytriton==0.7.0", "numpy<2", "onnxruntime==1.32.*"]

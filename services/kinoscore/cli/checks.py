@@ -67,20 +67,24 @@ def _codecs() -> Finding:
 
 
 async def _models(settings: StackSettings) -> tuple[Finding, Manifest | None]:
-    """Loads the models, checks them against their checksums and runs each once."""
+    """Checks the models' checksums; then loads and runs each, or asks the server that serves them."""
     try:
         repository = load_repository(settings)
+    except KinoscoreError as error:
+        remedy = "install kinoscore again, or name another repository with --repository"
+        return Finding("models", Verdict.BROKEN, str(error), remedy), None
+    manifest = repository.manifest
+    try:
         engine = await open_engine(settings.inference, repository, threads=settings.inference_threads)
         try:
             await engine.check()
         finally:
             await engine.close()
     except KinoscoreError as error:
-        remedy = "install kinoscore again, or name another repository with --repository"
-        return Finding("models", Verdict.BROKEN, str(error), remedy), None
-    space = repository.manifest.space
-    text = f"space {space}: all {len(repository.manifest.models)} models answer ({repository.path})"
-    return Finding("models", Verdict.FINE, text), repository.manifest
+        remedy = f"`kinoscore models check {repository.path}` says more; or choose another --inference"
+        return Finding("models", Verdict.BROKEN, str(error), remedy), manifest
+    text = f"space {manifest.space}: all {len(manifest.models)} models of {repository.path} answer"
+    return Finding("models", Verdict.FINE, f"{text} ({settings.inference})"), manifest
 
 
 async def _index(settings: StackSettings, data: Path, manifest: Manifest | None) -> list[Finding]:
