@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kinoscore.cache import open_cache
+from kinoscore.cache import Cache, open_cache
 from kinoscore.data_folder import DataFolder
 from kinoscore.fusion.servicer import FusionServicer
 from kinoscore.inference import InferenceEngine, Manifest, ModelRepository, default_repository, open_engine
@@ -25,6 +25,7 @@ from kinoscore.recommend.library import LibraryServicer
 from kinoscore.recommend.servicer import RecommenderServicer
 from kinoscore.runtime.server import Server
 from kinoscore.runtime.settings import (
+    CacheSettings,
     FusionSettings,
     MediaSettings,
     ModelSettings,
@@ -84,12 +85,13 @@ class Stack:
         manifest = models.manifest
         backends = Backends(video=own, music=own, fusion=own, ranking=own)
         opened.push_async_callback(backends.close)
+        cache = _open_cache(settings, opened)
         for servicer in (
             VideoEncoderServicer(self.decoders, models.engine, manifest, settings),
             MusicEncoderServicer(self.decoders, models.engine, manifest, settings),
             FusionServicer(models.engine, manifest, settings),
-            await _open_ranking(settings, vector_store(settings, self._folder.path), manifest, opened),
-            RecommenderServicer(backends, settings),
+            await _open_ranking(settings, vector_store(settings, self._folder.path), manifest, cache, opened),
+            RecommenderServicer(backends, cache, settings),
         ):
             self._server.add(servicer)
         await self._server.start()
@@ -205,15 +207,19 @@ async def _open_decoders(settings: MediaSettings, opened: AsyncExitStack) -> Dec
 
 
 async def _open_ranking(
-    settings: RankingSettings, vectors: str, manifest: Manifest, opened: AsyncExitStack
+    settings: RankingSettings, vectors: str, manifest: Manifest, cache: Cache, opened: AsyncExitStack
 ) -> RankingServicer:
     store = await open_store(vectors, manifest)
     opened.push_async_callback(store.close)
-    cache = open_cache(settings.cache)
-    opened.push_async_callback(cache.close)
     servicer = RankingServicer(store, cache, manifest, settings)
     opened.push_async_callback(servicer.close)
     return servicer
+
+
+def _open_cache(settings: CacheSettings, opened: AsyncExitStack) -> Cache:
+    cache = open_cache(settings.cache)
+    opened.push_async_callback(cache.close)
+    return cache
 
 
 async def _video(settings: VideoSettings, opened: AsyncExitStack) -> list[object]:
@@ -234,7 +240,8 @@ async def _fusion(settings: FusionSettings, opened: AsyncExitStack) -> list[obje
 
 
 async def _ranking(settings: RankingSettings, opened: AsyncExitStack) -> list[object]:
-    return [await _open_ranking(settings, settings.vectors, load_repository(settings).manifest, opened)]
+    manifest, cache = load_repository(settings).manifest, _open_cache(settings, opened)
+    return [await _open_ranking(settings, settings.vectors, manifest, cache, opened)]
 
 
 async def _recommend(settings: RecommendSettings, opened: AsyncExitStack) -> list[object]:
@@ -245,7 +252,8 @@ async def _recommend(settings: RecommendSettings, opened: AsyncExitStack) -> lis
         ranking=settings.ranking_address,
     )
     opened.push_async_callback(backends.close)
-    return [RecommenderServicer(backends, settings), LibraryServicer(backends, settings)]
+    cache = _open_cache(settings, opened)
+    return [RecommenderServicer(backends, cache, settings), LibraryServicer(backends, settings)]
 
 
 _OPENERS: dict[str, Callable[[Any, AsyncExitStack], Awaitable[list[object]]]] = {

@@ -123,6 +123,21 @@ async def test_equal_requests_get_equal_answers_alone_and_in_a_crowd(
     assert [without_timings(answer)["hits"] for answer in crowd] == [first["hits"]] * 4
 
 
+async def test_a_repeated_clip_is_neither_decoded_nor_encoded_and_gets_the_same_answer(
+    client: AsyncClient, media: Path
+) -> None:
+    await index_tones(client, media)
+    first = await client.recommend(media / "clip.mp4")
+    again = await client.recommend(media / "clip.mp4")
+    assert min(first.timings.decode_seconds, first.timings.inference_seconds) > 0
+    assert again.timings.decode_seconds == again.timings.inference_seconds == 0
+    assert without_timings(again) == without_timings(first)
+    await client.index(media / "short.wav")
+    after_a_write = await client.recommend(media / "clip.mp4")
+    assert after_a_write.timings.decode_seconds == 0
+    assert len(after_a_write.hits) == len(first.hits) + 1
+
+
 async def test_a_clip_of_several_windows_is_matched_as_a_sequence(client: AsyncClient, media: Path) -> None:
     await index_tones(client, media)
     answer = await client.recommend(media / "long.mp4", k=1)

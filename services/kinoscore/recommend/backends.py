@@ -1,6 +1,8 @@
 """The four services behind the front door, and the two ways to call each of them."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -12,7 +14,7 @@ from kinoscore.runtime.status import from_rpc_error
 from kinoscore.runtime.telemetry import outgoing_metadata
 from kinoscore.v1 import fusion_pb2_grpc, music_pb2_grpc, ranking_pb2_grpc, video_pb2_grpc
 
-__all__ = ["Backend", "Backends"]
+__all__ = ["Backend", "Backends", "StreamCall"]
 
 
 class Backend:
@@ -47,11 +49,59 @@ class Backend:
             KinoscoreError: what the service raised, as the same class.
             Exception: whatever `requests` raised.
         """
+        async with self.stream(method, requests, deadline) as call:
+            return await call.answer()
+
+    @asynccontextmanager
+    async def stream(
+        self, method: str, requests: AsyncIterator[object], deadline: Deadline
+    ) -> "AsyncIterator[StreamCall]":
+        """A call that sends a stream of requests, within what is left of the deadline.
+
+        A call without an answer at the end of the block is cancelled: the service stops.
+        """
         call = getattr(self._stub, method)(timeout=deadline.require(), metadata=outgoing_metadata())
+        answering = asyncio.create_task(answer_to_stream(call, requests))
         try:
-            return await answer_to_stream(call, requests)
+            yield StreamCall(call, answering, self._silent)
+        finally:
+            answering.cancel()
+            call.cancel()
+            await asyncio.gather(answering, return_exceptions=True)
+
+
+class StreamCall:
+    """A call under way.
+
+    Attributes:
+        answering: done when the call has ended.
+    """
+
+    def __init__(self, call: Any, answering: "asyncio.Task[Any]", silent: str) -> None:
+        self._call = call
+        self._silent = silent
+        self.answering = answering
+
+    async def answer(self) -> Any:
+        """The one answer.
+
+        Raises:
+            KinoscoreError: what the service raised, as the same class.
+            Exception: whatever the requests raised.
+        """
+        try:
+            return await self.answering
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, silent=self._silent) from error
+
+    async def told(self, key: str, seconds: float) -> str:
+        """What the service tells ahead of its answer; empty where it does not within `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                metadata = await self._call.initial_metadata()
+        except TimeoutError:
+            return ""
+        return next((str(value) for name, value in metadata if name == key), "")
 
 
 class Backends:

@@ -1,22 +1,23 @@
-"""RecommenderService: relays an upload to its encoder, then asks fusion and ranking."""
+"""RecommenderService: relays an upload to its encoder, has it fused, then asks ranking."""
 
 import asyncio
 import math
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import grpc
 
+from kinoscore.cache import Cache
 from kinoscore.errors import DeadlineExceeded, InvalidRequest, ResourceExhausted, Unavailable
 from kinoscore.recommend.backends import Backends
+from kinoscore.recommend.clips import ClipEncodings
+from kinoscore.recommend.fusing import fused
 from kinoscore.runtime.deadline import Deadline
 from kinoscore.runtime.requests import catalogue_name, require_track_count, track_id_of
-from kinoscore.runtime.settings import ServerSettings
 from kinoscore.runtime.telemetry import StageTimer
 from kinoscore.v1 import (
     common_pb2,
-    fusion_pb2,
     music_pb2,
     ranking_pb2,
     recommend_pb2,
@@ -29,17 +30,27 @@ __all__ = ["RecommenderServicer"]
 T = TypeVar("T")
 
 
+class Settings(Protocol):
+    """What the service takes of its settings."""
+
+    @property
+    def default_deadline_seconds(self) -> float: ...
+    @property
+    def cache_seconds(self) -> float: ...
+
+
 class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
     """The front door.
 
     An upload is never held here: each chunk goes on to the encoder before the next one is read, so a slow
-    encoder slows the client. The deadline and the cancellation of the caller hold for everything asked on its
-    behalf.
+    encoder slows the client. Of a clip the embeddings are kept in the cache. The deadline and the
+    cancellation of the caller hold for everything asked on its behalf.
     """
 
-    def __init__(self, backends: Backends, settings: ServerSettings) -> None:
+    def __init__(self, backends: Backends, cache: Cache, settings: Settings) -> None:
         self._backends = backends
         self._default_seconds = settings.default_deadline_seconds
+        self._clips = ClipEncodings(backends, cache, seconds=settings.cache_seconds)
 
     async def Recommend(
         self,
@@ -51,19 +62,21 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
         settings = await _first_settings(request_iterator)
         _check_wishes(settings)
         clip = await _unless_refused(
-            self._encode_clip(settings, request_iterator, deadline, timer),
+            self._clips.encode(
+                video_pb2.EncodeClipSettings(catalogue=settings.catalogue, total_bytes=settings.total_bytes),
+                _chunks(request_iterator),
+                deadline,
+                timer,
+            ),
             self._check_filter(settings, deadline),
-        )
-        whole, *windows = await self._fuse(
-            settings.catalogue, clip.space, [clip.clip, *clip.windows], deadline, timer
         )
         found: ranking_pb2.SearchTracksResponse = await self._backends.ranking.ask(
             "SearchTracks",
             ranking_pb2.SearchTracksRequest(
                 catalogue=settings.catalogue,
                 space=clip.space,
-                clip=whole,
-                windows=windows,
+                clip=clip.clip,
+                windows=clip.windows,
                 k=settings.k if settings.HasField("k") else None,
                 weights=settings.weights,
                 filter=settings.filter,
@@ -93,8 +106,9 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
         deadline = Deadline.of(context, self._default_seconds)
         settings = await _first_settings(request_iterator)
         sound = await self._encode_track(settings, request_iterator, deadline, timer)
-        whole, *passages = await self._fuse(
-            settings.catalogue, sound.space, [sound.track, *sound.passages], deadline, timer
+        embeddings = [sound.track, *sound.passages]
+        whole, *passages = await fused(
+            self._backends, settings.catalogue, sound.space, embeddings, deadline, timer
         )
         stored: ranking_pb2.UpsertTrackResponse = await self._backends.ranking.ask(
             "UpsertTrack",
@@ -118,27 +132,6 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
             timings=timer.timings(),
         )
 
-    async def _encode_clip(
-        self,
-        settings: recommend_pb2.RecommendSettings,
-        requests: AsyncIterator[recommend_pb2.RecommendRequest],
-        deadline: Deadline,
-        timer: StageTimer,
-    ) -> video_pb2.EncodeClipResponse:
-        async def relayed() -> AsyncIterator[video_pb2.EncodeClipRequest]:
-            first = video_pb2.EncodeClipSettings(
-                catalogue=settings.catalogue, total_bytes=settings.total_bytes
-            )
-            yield video_pb2.EncodeClipRequest(settings=first)
-            async for chunk in _chunks(requests):
-                yield video_pb2.EncodeClipRequest(chunk=chunk)
-
-        answer: video_pb2.EncodeClipResponse = await self._backends.video.ask_with_stream(
-            "EncodeClip", relayed(), deadline
-        )
-        timer.include(answer.timings)
-        return answer
-
     async def _encode_track(
         self,
         settings: recommend_pb2.IndexTrackSettings,
@@ -159,19 +152,6 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
         )
         timer.include(answer.timings)
         return answer
-
-    async def _fuse(
-        self,
-        catalogue: str,
-        space: str,
-        embeddings: list[common_pb2.Embedding],
-        deadline: Deadline,
-        timer: StageTimer,
-    ) -> list[common_pb2.Embedding]:
-        request = fusion_pb2.FuseRequest(catalogue=catalogue, space=space, embeddings=embeddings)
-        answer: fusion_pb2.FuseResponse = await self._backends.fusion.ask("Fuse", request, deadline)
-        timer.include(answer.timings)
-        return list(answer.embeddings)
 
     async def _check_filter(self, settings: recommend_pb2.RecommendSettings, deadline: Deadline) -> None:
         """Refuses a filter that does not parse while the clip is still on its way.

@@ -7,6 +7,7 @@ from kinoscore.errors import InvalidRequest, SpaceMismatch
 __all__ = [
     "DEFAULT_CATALOGUE",
     "MOST_TRACKS",
+    "SPACE_KEY",
     "catalogue_name",
     "require_space",
     "require_track_count",
@@ -16,6 +17,8 @@ __all__ = [
 DEFAULT_CATALOGUE = "default"
 MOST_TRACKS = 1000
 """The most tracks that one request may ask for or name."""
+SPACE_KEY = "kinoscore-space"
+"""Under which the video service tells its embedding space as soon as it takes an upload."""
 _TRACK_ID_DIGITS = 32
 _CATALOGUE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import grpc
 import pytest
+from support.waiting import until
 
+from kinoscore.cache.memory import MemoryCache
 from kinoscore.errors import (
     DeadlineExceeded,
     InvalidFilter,
@@ -20,7 +22,7 @@ from kinoscore.recommend.backends import Backends
 from kinoscore.recommend.library import LibraryServicer
 from kinoscore.recommend.servicer import RecommenderServicer
 from kinoscore.runtime.server import Server
-from kinoscore.runtime.settings import ServerSettings
+from kinoscore.runtime.settings import RecommendSettings, ServerSettings
 from kinoscore.runtime.status import from_rpc_error
 from kinoscore.v1 import (
     common_pb2,
@@ -44,9 +46,18 @@ TIMINGS = common_pb2.Timings(
 
 
 class Video(video_pb2_grpc.VideoEncoderServiceServicer):
-    """Counts bytes; two windows. Refuses what announces more than a gigabyte, and what begins with `bad`."""
+    """Counts bytes; two windows. Refuses what announces more than a gigabyte, and what begins with `bad`.
+
+    Where the whole clip is there it waits for `gate`. `streams` counts the clips that came, `encoded` those
+    that came to their end.
+    """
 
     def __init__(self) -> None:
+        self.encoded = 0
+        self.space = SPACE
+        self.streams = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
         self.settings = video_pb2.EncodeClipSettings()
         self.received = b""
         self.reached = asyncio.Event()
@@ -54,6 +65,8 @@ class Video(video_pb2_grpc.VideoEncoderServiceServicer):
 
     async def EncodeClip(self, request_iterator: AsyncIterator[Any], context: Any) -> Any:
         self.received = b""
+        await context.send_initial_metadata((("kinoscore-space", self.space),) if self.space else ())
+        self.streams += 1
         self.reached.set()
         self.left.clear()
         try:
@@ -66,6 +79,11 @@ class Video(video_pb2_grpc.VideoEncoderServiceServicer):
                     self.received += request.chunk.data
         finally:
             self.left.set()
+        # The iterator ends for a call that was left, too; the cancellation follows.
+        for _ in range(100):
+            await asyncio.sleep(0)
+        self.encoded += 1
+        await self.gate.wait()
         if self.received.startswith(b"bad"):
             raise InvalidMedia("these bytes are not media")
         return video_pb2.EncodeClipResponse(
@@ -139,6 +157,7 @@ class House:
 
     def __init__(self) -> None:
         self.video, self.music, self.fusion, self.ranking = Video(), Music(), Fusion(), Ranking()
+        self.cache = MemoryCache()
         self.front_door: Any = None
         self.library: Any = None
 
@@ -170,7 +189,7 @@ async def opened_house() -> AsyncIterator[House]:
     address = await back.start()
     backends = Backends(video=address, music=address, fusion=address, ranking=address)
     front = Server(settings)
-    front.add(RecommenderServicer(backends, settings))
+    front.add(RecommenderServicer(backends, house.cache, RecommendSettings(port=0)))
     front.add(LibraryServicer(backends, settings))
     async with grpc.aio.insecure_channel(await front.start()) as channel:
         house.front_door = recommend_pb2_grpc.RecommenderServiceStub(channel)
@@ -314,6 +333,103 @@ async def test_a_client_that_leaves_in_mid_upload_stops_the_encoder(house: House
             await call
         await house.video.left.wait()
     assert (await house.recommend(wishes(), b"abc")).space == SPACE
+
+
+async def test_a_clip_that_came_before_is_not_encoded_again_and_gets_the_same_answer(house: House) -> None:
+    first = await house.recommend(wishes(), b"abc", b"def")
+    again = await house.recommend(wishes(total_bytes=6), b"a", b"bcdef")
+    assert house.video.encoded == 1
+    # What is left is the search.
+    assert again.timings.decode_seconds == TIMINGS.decode_seconds
+    assert first.timings.decode_seconds == 3 * TIMINGS.decode_seconds
+    for answer in (first, again):
+        answer.ClearField("timings")
+    assert first.SerializeToString(deterministic=True) == again.SerializeToString(deterministic=True)
+    async with asyncio.timeout(20):
+        await house.video.left.wait()
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [(wishes(), b"abd"), (wishes(), b"ab"), (wishes(), b"abc", b""), (wishes(catalogue="other"), b"abc")],
+)
+async def test_a_clip_is_known_by_its_bytes_alone(house: House, parts: tuple[Any, ...]) -> None:
+    await house.recommend(wishes(), b"abc")
+    await house.recommend(*parts)
+    assert house.video.encoded == (1 if b"".join(parts[1:]) == b"abc" else 2)
+
+
+async def test_a_clip_is_encoded_again_in_another_space(house: House) -> None:
+    await house.recommend(wishes(), b"abc")
+    house.video.space = "sffffffffffff"
+    await house.recommend(wishes(), b"abc")
+    assert house.video.encoded == 2
+
+
+async def test_a_video_service_that_does_not_tell_its_space_is_asked_each_time(house: House) -> None:
+    house.video.space = ""
+    for _ in range(2):
+        assert (await house.recommend(wishes(), b"abc")).hits
+    assert house.video.encoded == 2
+
+
+async def test_a_clip_that_was_refused_is_refused_again(house: House) -> None:
+    for _ in range(2):
+        with pytest.raises(InvalidMedia):
+            await house.recommend(wishes(), b"bad")
+    assert house.video.encoded == 2
+
+
+async def test_what_does_not_match_its_announcement_is_left_to_the_video_service(house: House) -> None:
+    await house.recommend(wishes(), b"abc")
+    await house.recommend(wishes(total_bytes=4), b"abc")
+    assert house.video.encoded == 2
+
+
+async def test_equal_clips_that_come_together_are_encoded_once(house: House) -> None:
+    house.video.gate.clear()
+    running = [asyncio.ensure_future(house.recommend(wishes(k=k), b"abc")) for k in range(1, 9)]
+    await until(lambda: house.video.encoded == 1, seconds=20)
+    await until(lambda: house.video.streams == 8, seconds=20)
+    house.video.gate.set()
+    answers = await asyncio.gather(*running)
+    assert house.video.encoded == 1
+    assert {answer.clip_emotion.valence for answer in answers} == {0.5}
+
+
+async def test_when_who_had_the_clip_encoded_leaves_another_takes_over(house: House) -> None:
+    house.video.gate.clear()
+    first = asyncio.ensure_future(house.recommend(wishes(), b"abc"))
+    await until(lambda: house.video.encoded == 1, seconds=20)
+    second = asyncio.ensure_future(house.recommend(wishes(), b"abc"))
+    await until(lambda: house.video.streams == 2, seconds=20)
+    first.cancel()
+    await until(lambda: house.video.encoded == 2, seconds=20)
+    house.video.gate.set()
+    assert (await second).hits
+
+
+async def test_single_frames_are_encoded_each_time(house: House) -> None:
+    for _ in range(2):
+        frame = common_pb2.Frame(data=b"abc", timestamp_seconds=0.0)
+        chunk = recommend_pb2.RecommendRequest(chunk=common_pb2.MediaChunk(frame=frame))
+        settings = recommend_pb2.RecommendRequest(settings=wishes())
+        assert (await house.front_door.Recommend(iter([settings, chunk]), timeout=20)).hits
+    assert house.video.encoded == 2
+
+
+async def test_nothing_is_kept_when_the_settings_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KINOSCORE_CACHE_SECONDS", "0")
+    async with opened_house() as house:
+        for _ in range(2):
+            await house.recommend(wishes(), b"abc")
+        assert house.video.encoded == 2
+
+
+async def test_a_clip_larger_than_what_is_hashed_in_the_loop_is_known_too(house: House) -> None:
+    for _ in range(2):
+        await house.recommend(wishes(), b"x" * 300_000, b"y" * 10)
+    assert house.video.encoded == 1
 
 
 async def test_the_deadline_of_the_caller_holds_for_the_whole_chain(house: House) -> None:
