@@ -184,6 +184,7 @@ async def _open_models(settings: ModelSettings, opened: AsyncExitStack) -> _Mode
         repository,
         threads=settings.inference_threads,
         queue_limit=settings.inference_queue,
+        shared_memory=settings.inference_shared_memory,
     )
     opened.push_async_callback(engine.close)
     return _Models(engine, repository.manifest)

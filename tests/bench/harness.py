@@ -64,12 +64,17 @@ class Server:
 
 
 @contextmanager
-def running_server(repository: Path | None) -> Iterator[Server]:
-    """`kinoscore up` in a process of its own, with a fresh data folder, on a free port."""
+def running_server(repository: Path | None, **settings: object) -> Iterator[Server]:
+    """`kinoscore up` in a process of its own, with a fresh data folder, on a free port.
+
+    Args:
+        settings: further ones, by their names.
+    """
     with tempfile.TemporaryDirectory(prefix="kinoscore-bench-") as folder:
         log_path = Path(folder, "log")
         # The first search after many upserts flushes them: no figure here, but long on a busy machine.
         options = {"port": 0, "data": Path(folder, "data"), "log-level": "error", "search-seconds": 60}
+        options |= {name.replace("_", "-"): value for name, value in settings.items()}
         command = command_line("up", *(f"--{name}={value}" for name, value in options.items()))
         with log_path.open("w") as log:
             process = subprocess.Popen(command, env=environment(repository), stderr=log)

@@ -78,9 +78,9 @@ async def engine(server: TritonServer, repository: ModelRepository) -> AsyncIter
 
 @asynccontextmanager
 async def opened(
-    server: TritonServer, repository: ModelRepository, *, queue_limit: int = 256
+    server: TritonServer, repository: ModelRepository, *, queue_limit: int = 256, shared: bool = False
 ) -> AsyncIterator[TritonEngine]:
-    engine = await open_engine(server.url, repository, queue_limit=queue_limit)
+    engine = await open_engine(server.url, repository, queue_limit=queue_limit, shared_memory=shared)
     assert isinstance(engine, TritonEngine)
     try:
         yield engine
@@ -297,6 +297,8 @@ async def test_a_hung_server_is_answered_for_within_the_deadline(
         with pytest.raises(DeadlineExceeded):
             await engine.infer("fusion", fusion_inputs(1), timeout=0.5)
         assert time.monotonic() - started < 1.5
+        with pytest.raises(Unavailable, match="does not answer within"):
+            await engine.check()
     finally:
         server.signal(signal.SIGCONT)
     await engine.infer("fusion", fusion_inputs(1), timeout=LIMIT_SECONDS)
@@ -337,6 +339,49 @@ async def test_a_server_that_returns_with_another_space_is_refused(
             server.serve(repository.path, names(repository))
             await asyncio.to_thread(server.restart)
             await answered_again(engine)
+
+
+async def test_large_inputs_go_through_shared_memory_which_is_removed_in_the_end(
+    server: TritonServer, repository: ModelRepository
+) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (40, 80, 128, 3), dtype=np.uint8)
+    async with opened(server, repository) as sending, opened(server, repository, shared=True) as sharing:
+        sent = await sending.infer("frame_encoder", {"frames": frames}, timeout=LIMIT_SECONDS)
+        for _ in range(2):
+            shared = await asyncio.gather(
+                *(
+                    sharing.infer("frame_encoder", {"frames": frames}, timeout=LIMIT_SECONDS)
+                    for _ in range(12)
+                )
+            )
+            for inference in shared:
+                for name, array in sent.outputs.items():
+                    np.testing.assert_allclose(inference.outputs[name], array, rtol=0, atol=1e-5)
+        regions = registered_regions(server)
+        # One for trying out; of the 12 calls, 8 got a region and the others sent their frames.
+        assert len(regions) == 9
+        assert all(Path("/dev/shm", name).exists() for name in regions)
+    assert registered_regions(server) == []
+    assert not any(Path("/dev/shm", name).exists() for name in regions)
+
+
+async def test_shared_memory_works_again_after_the_server_was_started_anew(
+    repository: ModelRepository, tmp_path: Path
+) -> None:
+    frames = np.zeros((16, 80, 128, 3), np.uint8)
+    with running_triton(repository.path, tmp_path, names(repository)) as server:
+        async with opened(server, repository, shared=True) as engine:
+            await engine.infer("frame_encoder", {"frames": frames}, timeout=LIMIT_SECONDS)
+            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(server.restart)
+            await answered_again(engine)
+            await engine.infer("frame_encoder", {"frames": frames}, timeout=LIMIT_SECONDS)
+            assert len(registered_regions(server)) == 2
+
+
+def registered_regions(server: TritonServer) -> list[str]:
+    with server.client() as client:
+        return sorted(client.get_system_shared_memory_status().regions)
 
 
 async def answered_again(engine: TritonEngine) -> None:

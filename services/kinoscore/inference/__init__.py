@@ -1,4 +1,15 @@
-"""Model inference behind one small interface; the engine is chosen by URL."""
+"""Model inference behind one small interface; the engine is chosen by URL.
+
+engine         the interface
+onnx           ONNX Runtime in this process
+triton         a Triton server; shared_memory hands it large inputs
+repository     the models and their manifest; signature is what each takes and gives
+targets        Triton's configurations; python_backend is the script of one of the targets
+conversion     a repository for another target
+checking       what is wrong with a repository
+embeddings     the outputs of the head models, as arrays and messages
+pipeline       inference over a stream of batches
+"""
 
 from kinoscore.errors import InvalidRequest
 from kinoscore.inference.engine import Inference, InferenceEngine
@@ -15,7 +26,12 @@ __all__ = [
 
 
 async def open_engine(
-    url: str, repository: ModelRepository, *, threads: int = 0, queue_limit: int = 256
+    url: str,
+    repository: ModelRepository,
+    *,
+    threads: int = 0,
+    queue_limit: int = 256,
+    shared_memory: bool = False,
 ) -> InferenceEngine:
     """Opens the engine that the URL names, with its models loaded and warm.
 
@@ -27,6 +43,7 @@ async def open_engine(
         repository: the models; of a Triton server it says which must be there.
         threads: threads that one model computes with in this process; 0 for as many as there are cores.
         queue_limit: calls that may wait for one model.
+        shared_memory: hand large inputs to a Triton server on this host without sending them.
 
     Raises:
         InvalidRequest: no engine has such a URL.
@@ -41,7 +58,9 @@ async def open_engine(
         case "triton" | "tritons":
             from kinoscore.inference.triton import TritonEngine
 
-            return await TritonEngine.open(url, repository.manifest, queue_limit=queue_limit)
+            return await TritonEngine.open(
+                url, repository.manifest, queue_limit=queue_limit, shared_memory=shared_memory
+            )
     raise InvalidRequest(
         f"no inference engine has the URL {url!r}; use `onnx:` or `triton://host:port`", field="inference"
     )

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -25,6 +25,7 @@ from kinoscore.errors import (
 )
 from kinoscore.inference.engine import Array, Inference
 from kinoscore.inference.repository import MODEL_NAMES, Manifest
+from kinoscore.inference.shared_memory import WORTHWHILE_BYTES, Loan, SharedRegions
 from kinoscore.inference.signature import Port, Signature
 
 __all__ = ["TritonEngine"]
@@ -57,15 +58,23 @@ class TritonEngine:
         manifest: of the models to expect there.
         secure: speak TLS; gRPC's own root certificates count (`GRPC_DEFAULT_SSL_ROOTS_FILE_PATH`).
         queue_limit: calls that may be under way for one model.
+        shared_memory: hand large inputs over in this host's memory, which the server must see too.
     """
 
     def __init__(
-        self, address: str, manifest: Manifest, *, secure: bool = False, queue_limit: int = 256
+        self,
+        address: str,
+        manifest: Manifest,
+        *,
+        secure: bool = False,
+        queue_limit: int = 256,
+        shared_memory: bool = False,
     ) -> None:
         self._address = address
         self._manifest = manifest
         self._queue_limit = queue_limit
         self._client = InferenceServerClient(address, ssl=secure, channel_args=_CHANNEL_OPTIONS)
+        self._regions = SharedRegions(self._client) if shared_memory else None
         self._models: dict[str, _Model] = {}
         self._trusted = False
         self._looking = asyncio.Lock()
@@ -73,30 +82,41 @@ class TritonEngine:
         self._closed = False
 
     @classmethod
-    async def open(cls, url: str, manifest: Manifest, *, queue_limit: int = 256) -> Self:
+    async def open(
+        cls, url: str, manifest: Manifest, *, queue_limit: int = 256, shared_memory: bool = False
+    ) -> Self:
         """An engine whose server is ready and serves the models of the manifest's space.
 
         A server that is still starting is waited for, up to 10 s.
 
         Args:
             url: `triton://host:port`, or `tritons://host:port` for TLS.
+            queue_limit: as for the engine.
+            shared_memory: as for the engine.
 
         Raises:
             InvalidRequest: the URL names no address.
             Unavailable: no ready server was there in time.
             SpaceMismatch: the server serves another embedding space.
-            FailedPrecondition: a model is not loaded there, or cannot be used.
+            FailedPrecondition: a model is not loaded there, or cannot be used, or the memory is not shared.
         """
         scheme, _, address = url.partition("://")
         address = address.rstrip("/")
         if not address.rpartition(":")[2].isdecimal():
             raise InvalidRequest(f"{url!r} names no server; write `triton://host:port`", field="inference")
-        engine = cls(address, manifest, secure=scheme == "tritons", queue_limit=queue_limit)
+        engine = cls(
+            address,
+            manifest,
+            secure=scheme == "tritons",
+            queue_limit=queue_limit,
+            shared_memory=shared_memory,
+        )
         latest = time.monotonic() + _START_SECONDS
         try:
             while True:
                 try:
                     await engine.check()
+                    await engine._try_out_regions()
                     return engine
                 except Unavailable:
                     if time.monotonic() > latest:
@@ -153,7 +173,16 @@ class TritonEngine:
     async def close(self) -> None:
         """See `InferenceEngine.close`."""
         self._closed = True
+        if self._regions:
+            await self._regions.close()
         await self._client.close()
+
+    async def _try_out_regions(self) -> None:
+        if self._regions:
+            try:
+                await self._regions.try_out()
+            except InferenceServerException as error:
+                raise self._to_our_error(error, "shared memory") from None
 
     @contextmanager
     def _place(self, model: str) -> Iterator[None]:
@@ -184,10 +213,10 @@ class TritonEngine:
     async def _run_persistently(
         self, model: "_Model", inputs: Mapping[str, Array], expires: float
     ) -> Inference:
-        """Runs one batch; where the model is missing, looks what is served instead and asks once more."""
+        """Runs one batch; once more, after a look at the server, where that has forgotten what it needs."""
         try:
             return await self._run(model, inputs, expires)
-        except _ModelMissing:
+        except _Forgotten:
             await self._look()
             return await self._run(model, inputs, expires)
 
@@ -197,12 +226,13 @@ class TritonEngine:
             raise _too_late(model.short_name, self._address)
         started = time.monotonic()
         try:
-            result = await self._client.infer(
-                model.name,
-                [model.tensor(port, inputs[port.name]) for port in model.signature.inputs],
-                timeout=max(1, int(remaining * 1e6)),
-                client_timeout=remaining,
-            )
+            with self._regions.borrowed() if self._regions else nullcontext() as loan:
+                result = await self._client.infer(
+                    model.name,
+                    [await model.tensor(port, inputs[port.name], loan) for port in model.signature.inputs],
+                    timeout=max(1, int(remaining * 1e6)),
+                    client_timeout=remaining,
+                )
         except InferenceServerException as error:
             failure = self._to_our_error(error, model.short_name)
             # Whoever answers next may be another server than the one that was looked at.
@@ -229,8 +259,15 @@ class TritonEngine:
                 (name, entry, await self._client.get_model_config(entry.name, client_timeout=_LOOK_SECONDS))
                 for name, entry in self._manifest.models.items()
             ]
+            if self._regions and not self._trusted:
+                await self._regions.register_again()
         except InferenceServerException as error:
-            raise self._to_our_error(error, "its models") from None
+            failure = self._to_our_error(error, "its models")
+            if isinstance(failure, DeadlineExceeded):  # of the look, not of the caller
+                failure = Unavailable(
+                    f"Triton at {self._address} does not answer within {_LOOK_SECONDS:g} s; try again"
+                )
+            raise failure from None
         for name, entry, answer in models:
             if versions[entry.name] < entry.version:
                 raise FailedPrecondition(
@@ -279,7 +316,15 @@ class TritonEngine:
         if "Exceeds maximum queue size" in cause:
             return QueueFull(f"the queue of {model} at {at} is full; try again later")
         if code == "NOT_FOUND":
-            return _ModelMissing(f"{at} has lost {model} ({cause}); load it there")
+            return _Forgotten(f"{at} has lost {model} ({cause}); load it there")
+        if "Unable to find shared memory region" in cause:
+            return _Forgotten(f"{at} has lost its shared memory ({cause}); try again")
+        if "shared memory" in cause:
+            return FailedPrecondition(
+                f"{at} cannot use shared memory of this host ({cause}): share /dev/shm with it, as the same "
+                "user, or leave the setting `inference_shared_memory` off",
+                field="inference_shared_memory",
+            )
         if "Stub process" in cause:
             return Unavailable(f"the process of {model} in {at} has died; load the model there again")
         if code in ("INVALID_ARGUMENT", "INTERNAL", "UNIMPLEMENTED"):
@@ -287,8 +332,8 @@ class TritonEngine:
         return Unavailable(f"{at} does not answer ({cause}); start it, or check the setting `inference`")
 
 
-class _ModelMissing(Unavailable):
-    """The server does not know the model now."""
+class _Forgotten(Unavailable):
+    """The server does not know a model or a region of memory that it knew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,12 +358,15 @@ class _Model:
         )
         return cls(short_name, config.name, config.max_batch_size, signature)
 
-    def tensor(self, port: Port, array: Array) -> InferInput:
-        """Rows on their way to the server."""
+    async def tensor(self, port: Port, array: Array, loan: Loan | None) -> InferInput:
+        """Rows on their way to the server: in a region of the loan where that is worthwhile, else inside."""
         # A row that is a single number is declared [1].
         values = np.ascontiguousarray(array).reshape(len(array), *(port.shape or (1,)))
         tensor = InferInput(port.name, values.shape, np_to_triton_dtype(values.dtype))
-        tensor.set_data_from_numpy(values)
+        largest = self.max_batch_size * values[0].nbytes
+        shared = values.nbytes >= WORTHWHILE_BYTES and loan and await loan.put(values, largest, tensor)
+        if not shared:
+            tensor.set_data_from_numpy(values)
         return tensor
 
     def rows(self, port: Port, result: Any, rows: int) -> Array:

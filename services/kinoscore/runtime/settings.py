@@ -137,6 +137,10 @@ class ModelSettings(Settings):
         "onnx:",
         description="The inference engine: `onnx:` is ONNX Runtime in-process; or `triton://host:port`.",
     )
+    inference_shared_memory: bool = Field(
+        False,
+        description="Hand frames and sound to Triton in shared memory; it must see this /dev/shm.",
+    )
     inference_threads: int = Field(
         0, ge=0, description="Threads that one model computes with; 0 takes as many as there are cores."
     )
