@@ -28,7 +28,7 @@ from harness import (
     running_server,
     show,
 )
-from material import Library, store, write_clip
+from material import Library, distinct, store, write_clip
 
 from kinoscore import Client
 from kinoscore.inference import ModelRepository, default_repository
@@ -37,7 +37,8 @@ HELP_RUNS = 5
 HEAVY = ("av", "grpc", "milvus_lite", "numpy", "onnxruntime", "pymilvus", "redis")
 LOOK_SECONDS = 0.05
 MEBIBYTE = 1 << 20
-# Each request weighs a little differently, so that none is answered from the cache and the cache fills.
+# Each request weighs a little differently, and its clip has a number, so that none is answered from the cache
+# and the cache fills.
 WEIGHT_STEP = 1e-4
 
 
@@ -62,13 +63,13 @@ def main() -> None:
             idle = proportional_bytes(server)
             progress(f"{options.at_once} clips at once")
             with watched(server) as seen, ThreadPoolExecutor(options.at_once) as threads:
-                clips = [clip] * (3 * options.at_once)
+                clips = [distinct(clip, number) for number in range(3 * options.at_once)]
                 list(threads.map(client.recommend, clips))
             high_water = sum(map(resident_high_water, server.tree()))
             progress(f"{options.requests} requests in turn")
             series = []
             for number in range(options.requests):
-                client.recommend(clip, content_weight=1 + number * WEIGHT_STEP)
+                client.recommend(distinct(clip, 1000 + number), content_weight=1 + number * WEIGHT_STEP)
                 series.append(proportional_bytes(server))
 
     peak, slope = max(seen), growth(series)

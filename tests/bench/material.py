@@ -1,5 +1,6 @@
 """What the benchmarks work on, made afresh and alike in every run: a clip, tracks, a library of vectors."""
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -14,7 +15,7 @@ from kinoscore.inference import Manifest
 from kinoscore.v1 import common_pb2, ranking_pb2, ranking_pb2_grpc
 from kinoscore.world import SAMPLE_RATE, draw_pair, render_clip, render_track
 
-__all__ = ["Library", "store", "write_clip", "write_tracks"]
+__all__ = ["Library", "distinct", "embedding", "store", "write_clip", "write_tracks"]
 
 WIDTH, HEIGHT, RATE, SECONDS = 854, 480, 30, 10
 GRAIN_DEVIATION = 3.0
@@ -67,9 +68,9 @@ def store(library: Library, address: str, manifest: Manifest) -> None:
                         digest=f"{number:064x}",
                         duration_seconds=seconds,
                     ),
-                    track=_embedding(passages[0], library, manifest, 0.0, seconds),
+                    track=embedding(passages[0], library, manifest, 0.0, seconds),
                     passages=[
-                        _embedding(
+                        embedding(
                             vector,
                             library,
                             manifest,
@@ -82,9 +83,10 @@ def store(library: Library, address: str, manifest: Manifest) -> None:
             )
 
 
-def _embedding(
+def embedding(
     vector: NDArray[np.float32], library: Library, manifest: Manifest, start: float, seconds: float
 ) -> common_pb2.Embedding:
+    """A vector of a library as a stretch of music or of a clip, emotionally neutral."""
     fused, content, emotion = np.split(vector, library.splits)
     neutral = manifest.calibration.music
     return common_pb2.Embedding(
@@ -95,6 +97,13 @@ def _embedding(
         emotion_vector=emotion.tolist(),
         emotion=common_pb2.Emotion(valence=neutral.valence_mean, arousal=neutral.arousal_mean),
     )
+
+
+def distinct(clip: Path, number: int) -> bytes:
+    """The bytes of an MP4 or MOV file with a number after them, in a box that says nothing: the same clip,
+    but one that the cache does not know.
+    """
+    return clip.read_bytes() + struct.pack(">I4sI", 12, b"free", number)
 
 
 def write_clip(path: Path) -> None:

@@ -3,7 +3,8 @@
 Both rank the same library for the same clip, in turn, in one run: kinoscore as a client sees it (the clip
 uploaded through gRPC to `kinoscore up`, decoded in a worker process, answered with tracks and reasons), and
 the script of bare.py (decoding, models and an inner product in this process). No answer comes from the
-cache: each request weighs a little differently. The answers are compared; a difference ends the run.
+cache: each request weighs a little differently, and its clip has a number. The answers are compared; a
+difference ends the run.
 """
 
 import tempfile
@@ -17,7 +18,7 @@ from typing import TypeVar
 import numpy as np
 from bare import BareRecommender
 from harness import Spread, arguments, conditions, cores, progress, running_server, show
-from material import Library, store, write_clip
+from material import Library, distinct, store, write_clip
 
 from kinoscore import Client, Recommendation
 from kinoscore.inference import Manifest, ModelRepository, default_repository
@@ -121,10 +122,11 @@ def measure(number: int, client: Client, bare: BareRecommender, clip: Path, mani
     """One recommendation by either side; who is first alternates."""
     fused, content, emotion = astuple(manifest.weights)
     weights = (fused, content + number * WEIGHT_STEP, emotion)
+    upload = distinct(clip, number)
 
     def by_kinoscore() -> Recommendation:
         return client.recommend(
-            clip, k=K, fused_weight=weights[0], content_weight=weights[1], emotion_weight=weights[2]
+            upload, k=K, fused_weight=weights[0], content_weight=weights[1], emotion_weight=weights[2]
         )
 
     def by_script() -> list[tuple[int, float]]:
