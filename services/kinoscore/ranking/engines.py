@@ -263,7 +263,7 @@ class ServerEngine:
         found = nearest(min(max(EF, EF_PER_ROW * most), MOST_EF))
         if _shortest(found) == most:
             return found
-        enough = min(most, count_rows(self.client, collection, expression, partition, limit))
+        enough = min(most, count_rows(self.client, collection, expression, limit, partition))
         if _shortest(found) < enough:
             found = nearest(MOST_EF)
         if _shortest(found) < enough:
@@ -300,13 +300,15 @@ def open_engine(location: str) -> Engine:
     return ServerEngine(location) if "://" in location else LiteEngine(Path(location))
 
 
-def count_rows(client: MilvusClient, collection: str, expression: str, partition: str, limit: Limit) -> int:
-    """The rows of a partition for which the expression holds; an empty one holds for all."""
+def count_rows(
+    client: MilvusClient, collection: str, expression: str, limit: Limit, partition: str | None = None
+) -> int:
+    """The rows for which the expression holds; Milvus Lite counts those of all partitions in any case."""
     [counted] = client.query(
         collection,
         expression,
         output_fields=["count(*)"],
-        partition_names=[partition],
+        partition_names=[partition] if partition else None,
         timeout=limit(),
     )
     return int(counted["count(*)"])

@@ -81,6 +81,15 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
             await asyncio.wait(self._writes)
         await self._answers.close()
 
+    async def check(self, deadline: Deadline) -> None:
+        """Returns when the store has the index.
+
+        Raises:
+            FailedPrecondition: it has not.
+            Unavailable: it does not answer.
+        """
+        await self._store.check(deadline)
+
     async def SearchTracks(
         self, request: ranking_pb2.SearchTracksRequest, context: Context
     ) -> ranking_pb2.SearchTracksResponse:
@@ -89,6 +98,7 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
         catalogue = catalogue_name(request.catalogue)
         require_space(request.space, self._manifest.space)
         with timer.searching():
+            await self._store.require_last_active(deadline)
             answer = await self._search_or_cached(catalogue, request, deadline)
         answer.timings.CopyFrom(timer.timings())
         return answer

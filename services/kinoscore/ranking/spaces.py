@@ -27,7 +27,9 @@ __all__ = [
     "drop_space",
     "list_spaces",
     "migrate",
+    "missing",
     "require_collection",
+    "require_presence",
     "space_of",
     "switch_space",
     "with_collection",
@@ -135,11 +137,16 @@ def require_presence(engine: Engine, space: str, limit: Limit) -> str:
     """
     active = active_space(engine.client, limit)
     if active is None or not engine.client.has_collection(collection_name(space), timeout=limit()):
-        raise FailedPrecondition(
-            f"the vector store {engine.location} has no collection for the embedding space {space}, or has "
-            "lost it; restore it, or make an empty one with `kinoscore ranking migrate`"
-        )
+        raise missing(engine, space)
     return active
+
+
+def missing(engine: Engine, space: str) -> FailedPrecondition:
+    """What to say where the collection of a space, or the alias, is not there."""
+    return FailedPrecondition(
+        f"the vector store {engine.location} has no index for the embedding space {space}, or has lost it; "
+        "restore it, or make an empty one with `kinoscore ranking migrate`"
+    )
 
 
 def with_collection(engine: Engine, space: str, dimension: int, limit: Limit) -> list[str]:
@@ -249,7 +256,7 @@ def _require_space(engine: Engine, space: str, limit: Limit) -> None:
 def _count_tracks(client: MilvusClient, space: str, limit: Limit) -> int:
     collection = collection_name(space)
     client.load_collection(collection, timeout=limit())
-    return count_rows(client, collection, "", TRACKS, limit)
+    return count_rows(client, collection, "passage == -1", limit)
 
 
 async def _opened(location: str, work: Callable[[Engine, Limit], T]) -> T:

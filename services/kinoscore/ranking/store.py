@@ -78,7 +78,7 @@ class MilvusStore:
         self._space = space
         self._dimension = dimension
         self._collection = spaces.collection_name(space)
-        self._active = space
+        self._active: str | None = space
         self._unflushed = 0
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._threads = ThreadPoolExecutor(
@@ -113,32 +113,30 @@ class MilvusStore:
         await asyncio.to_thread(self._close)
 
     async def check(self, deadline: Deadline) -> None:
-        """Returns when Milvus answers and has the collection.
+        """Returns when Milvus answers and has the collection; in a folder, which nobody else can change, at
+        once.
 
         Raises:
             FailedPrecondition: the collection is not there, or no space is active.
         """
-        self._active = await self._read(
-            lambda limit: spaces.require_presence(self._engine, self._space, limit), deadline
-        )
+        if not self._engine.embedded:
+            self._active = await self._read(
+                lambda limit: spaces.require_presence(self._engine, self._space, limit), deadline
+            )
 
     async def require_active(self, deadline: Deadline) -> None:
-        """Refuses to go on where another space is the active one.
+        """Reads the alias, and refuses to go on where another space is the active one.
 
         Raises:
             SpaceMismatch: it is.
             FailedPrecondition: no space is.
         """
         if not self._engine.embedded:
-            await self.check(deadline)
-        self.require_last_active()
-
-    def require_last_active(self) -> None:
-        """As `require_active`, by what the last look at the alias showed.
-
-        Raises:
-            SpaceMismatch: another space was the active one.
-        """
+            self._active = await self._read(
+                lambda limit: spaces.active_space(self._engine.client, limit), deadline
+            )
+        if self._active is None:
+            raise spaces.missing(self._engine, self._space)
         if self._active != self._space:
             raise SpaceMismatch(
                 f"the active space of the vector store is {self._active}, but the models here are of "
@@ -146,6 +144,14 @@ class MilvusStore:
                 f"`kinoscore spaces switch {self._space}`",
                 metadata={"active": self._active, "served": self._space},
             )
+
+    async def require_last_active(self, deadline: Deadline) -> None:
+        """As `require_active`, but where the last look at the alias showed nothing else, there is no new one.
+
+        For answers that need no Milvus; `check` looks every few seconds.
+        """
+        if self._active != self._space:
+            await self.require_active(deadline)
 
     async def upsert(self, catalogue: str, track: Track, deadline: Deadline) -> bool:
         """Stores a track in place of the one with the same id; True when there was none.

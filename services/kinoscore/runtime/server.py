@@ -3,21 +3,40 @@
 import asyncio
 import logging
 import signal
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from kinoscore.errors import FailedPrecondition
+from kinoscore.errors import FailedPrecondition, KinoscoreError
+from kinoscore.runtime.deadline import Deadline
 from kinoscore.runtime.interceptor import RequestInterceptor
 from kinoscore.runtime.metrics import MetricsEndpoint
 from kinoscore.runtime.settings import ServerSettings
 from kinoscore.v1 import fusion_pb2_grpc, music_pb2_grpc, ranking_pb2_grpc, recommend_pb2_grpc, video_pb2_grpc
 
-__all__ = ["Server"]
+__all__ = ["Checked", "Server"]
 
 _logger = logging.getLogger(__name__)
+
+CHECK_EVERY_SECONDS = 2.0
+CHECK_SECONDS = 5.0
+"""How long a check may take: longer than a busy engine, shorter than an orchestrator's patience."""
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A servicer that needs something which may go away."""
+
+    async def check(self, deadline: Deadline) -> None:
+        """Returns when the service can do its work.
+
+        Raises:
+            KinoscoreError: it cannot; the message says why.
+        """
+        ...
+
 
 _SERVICES: tuple[tuple[type, str, Any], ...] = (
     (
@@ -58,7 +77,8 @@ class Server:
 
     Health is on for each service and for the whole (the empty name); reflection is on. On the way down health
     turns NOT_SERVING, new requests are refused with UNAVAILABLE, running ones get `grace_seconds` to finish;
-    metrics are shown to the end.
+    metrics are shown to the end. A service that has a `check` is not SERVING while that fails, and neither is
+    the whole.
     """
 
     def __init__(self, settings: ServerSettings) -> None:
@@ -78,6 +98,9 @@ class Server:
         )
         self._health = health.aio.HealthServicer()
         self._names: list[str] = []
+        self._checked: dict[str, Checked] = {}
+        self._failing: set[str] = set()
+        self._watching: list[asyncio.Task[None]] = []
         self._address = ""
         self._metrics: MetricsEndpoint | None = None
 
@@ -87,6 +110,8 @@ class Server:
             if isinstance(servicer, kind):
                 register(servicer, self._server)
                 self._names.append(name)
+                if isinstance(servicer, Checked):
+                    self._checked[name] = servicer
                 return
         raise TypeError(f"{type(servicer).__name__} is no servicer of kinoscore.v1")
 
@@ -124,6 +149,7 @@ class Server:
         await self._server.start()
         for name in ("", *self._names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._watching = [asyncio.create_task(self._watch(name)) for name in self._checked]
         _logger.info("serving", extra={"facts": {"address": address, "services": self._names}})
         return address
 
@@ -144,9 +170,31 @@ class Server:
     async def stop(self) -> None:
         """Refuses new requests, lets the running ones finish within `grace_seconds`, cancels the rest."""
         await self._health.enter_graceful_shutdown()
+        for watch in self._watching:
+            watch.cancel()
+        await asyncio.gather(*self._watching, return_exceptions=True)
         finished = await self._interceptor.drain(self._settings.grace_seconds)
         _logger.info("stopping", extra={"facts": {"all_requests_finished": finished}})
         await self._server.stop(grace=None)
         if self._metrics is not None:
             await self._metrics.close()
             self._metrics = None
+
+    async def _watch(self, name: str) -> None:
+        """Keeps what health says of a service in step with its check."""
+        while True:
+            await asyncio.sleep(CHECK_EVERY_SECONDS)
+            try:
+                await self._checked[name].check(Deadline.after(CHECK_SECONDS))
+            except KinoscoreError as error:
+                if name not in self._failing:
+                    _logger.error("not serving", extra={"facts": {"service": name, "reason": error.message}})
+                self._failing.add(name)
+            else:
+                if name in self._failing:
+                    _logger.info("serving again", extra={"facts": {"service": name}})
+                self._failing.discard(name)
+            states = {name: name not in self._failing, "": not self._failing}
+            for told, well in states.items():
+                status = health_pb2.HealthCheckResponse
+                await self._health.set(told, status.SERVING if well else status.NOT_SERVING)
