@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import kinoscore
+from kinoscore.cli import main
 
 yaml = pytest.importorskip("yaml", reason="PyYAML reads the compose files; install the extra `test`")
 
@@ -198,6 +200,16 @@ def test_every_setting_that_a_container_gets_is_one_that_its_command_knows() -> 
     for name, model in models.items():
         for variable in SERVICES[name]["environment"]:
             assert variable.removeprefix("KINOSCORE_").lower() in model.model_fields, (name, variable)
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_every_container_of_ours_runs_a_command_that_exists(name: str) -> None:
+    # Arguments are parsed before help is shown, so a wrong command or option fails.
+    arguments = [with_defaults(argument) for argument in SERVICES[name]["command"]]
+    shown = CliRunner().invoke(main, [*arguments, "--help"])
+    assert shown.exit_code == 0, shown.output
+    health = SERVICES[name]["healthcheck"].get("test", ["CMD", "kinoscore"])
+    assert CliRunner().invoke(main, [*health[2:], "--help"]).exit_code == 0
 
 
 def test_the_image_holds_the_sources_that_the_wheel_is_built_from_and_nothing_else() -> None:
