@@ -27,6 +27,7 @@ from material import Library, store, write_clip
 from kinoscore import AsyncClient
 from kinoscore.inference import ModelRepository, default_repository
 from kinoscore.inference.conversion import convert_repository
+from kinoscore.inference.engine import Array
 from kinoscore.inference.targets import Target, TargetOptions
 from kinoscore.inference.triton import TritonEngine
 
@@ -40,11 +41,13 @@ LIMIT_SECONDS = 600.0
 class Clips:
     """Files that decode the same and are not the same: each ends with a number in a box that players skip."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clip: Path | None) -> None:
         self._folder = folder
         self._numbers = itertools.count()
-        write_clip(folder / "clip.mp4")
-        self._content = (folder / "clip.mp4").read_bytes()
+        if clip is None:
+            clip = folder / "clip.mp4"
+            write_clip(clip)
+        self._content = clip.read_bytes()
 
     def another(self) -> Path:
         number = next(self._numbers)
@@ -84,6 +87,7 @@ class Sides:
 
 def main() -> None:
     parser = arguments(__doc__)
+    parser.add_argument("--clip", type=Path, help="an MP4 file of at most 12 s; one is made when not given")
     parser.add_argument("--clips", type=int, default=32, help="clips at once (default: 32)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of so many clips (default: 5)")
     parser.add_argument("--single-rounds", type=int, default=15, help="rounds of one clip (default: 15)")
@@ -100,7 +104,7 @@ async def measure(options: Namespace) -> None:
     ):
         folder = Path(name)
         progress("writing clips")
-        clips = Clips(folder)
+        clips = Clips(folder, options.clip)
         progress("measuring shared memory")
         sent, shared = await transfers(triton, source)
         with running_server(
@@ -175,7 +179,7 @@ async def transfers(
 ) -> tuple[dict[str, Spread], dict[str, Spread]]:
     """Seconds for one largest batch of frames and of sound, sent and through shared memory."""
     video, music = source.manifest.video, source.manifest.music
-    inputs = {
+    inputs: dict[str, dict[str, Array]] = {
         "frame_encoder": {"frames": np.zeros((64, video.frame_height, video.frame_width, 3), np.uint8)},
         "window_encoder": {
             "samples": np.zeros((32, music.window_samples), np.float32),
