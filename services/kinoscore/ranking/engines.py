@@ -192,11 +192,11 @@ class LiteEngine:
 class ServerEngine:
     """A Milvus server. A write that fails there leaves nothing in doubt: it can be repeated.
 
-    Reads are of the level Bounded, the collections' default: they do not wait, and so miss what was written a
-    moment ago (measured: each of 15 reads right after its write). `settle` closes that gap on the side of the
-    writer, who waits for one read of the level Session, some 200 ms. After it the reads of every client
-    find the write, for a collection is held in memory once (`load_collection` with its default, one
-    replica).
+    Reads are of the level Bounded, the collections' default: they do not wait, and so miss what was written
+    a moment ago (measured: each of 15 reads right after its write). `settle` closes that gap on the side of
+    the writer, who waits for one read of the level Strong, some 200 ms (Session would be as slow, and forgets
+    deletions). After it the reads of every client find the write, for a collection is held in memory once
+    (`load_collection` with its default, one replica).
     """
 
     embedded = False
@@ -228,7 +228,7 @@ class ServerEngine:
 
     def settle(self, collection: str, limit: Limit) -> None:
         self.client.query(
-            collection, 'pk == ""', output_fields=["pk"], consistency_level="Session", timeout=limit()
+            collection, 'pk == ""', output_fields=["pk"], consistency_level="Strong", timeout=limit()
         )
 
     def search(
