@@ -1,0 +1,260 @@
+"""How well and how fast a Milvus server is searched: recall against exact search, and what the service adds.
+
+The vectors are synthetic: unit blocks around common centres, as passages of alike music lie. Recall@10
+compares what the store finds with an exact search by numpy, without a filter and with one that keeps 5 % of
+the tracks. The ratio compares a request to the ranking service, answered by no cache, with the very calls
+of pymilvus that it makes, made again bare in the same process, in turn. The server is started for the run,
+or named with --vectors.
+"""
+
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+from harness import Spread, arguments, conditions, progress, show
+from material import Library, embedding
+from numpy.typing import NDArray
+
+from kinoscore.cache import open_cache
+from kinoscore.inference import Manifest, ModelRepository, default_repository
+from kinoscore.ranking import rows, spaces
+from kinoscore.ranking.engines import open_engine
+from kinoscore.ranking.filters import Comparison
+from kinoscore.ranking.rows import PASSAGES, TRACKS, Passage, Row, Track
+from kinoscore.ranking.scoring import Blocks, Weights, to_query
+from kinoscore.ranking.servicer import RankingServicer
+from kinoscore.ranking.store import MilvusStore
+from kinoscore.runtime.deadline import Deadline
+from kinoscore.runtime.server import Server
+from kinoscore.runtime.settings import RankingSettings
+from kinoscore.stack import vector_dimension
+from kinoscore.v1 import common_pb2, ranking_pb2, ranking_pb2_grpc
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from support.milvus_server import milvus_server
+
+K = 10
+CENTRES = 200
+NOISE = 0.5
+KEPT_SHARE = 20  # one track in so many passes the filter
+KEPT, OTHER = "CC0-1.0", "CC-BY-4.0"
+BATCH_ROWS = 1000
+CALL_SECONDS = 600.0
+CALLS = ("describe_alias", "query", "search")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Material:
+    """Clustered vectors as tracks: float32 [tracks, passages, dimension], and queries, float32 [n,
+    dimension]."""
+
+    tracks: NDArray[np.float32]
+    queries: NDArray[np.float32]
+
+    @classmethod
+    def draw(cls, blocks: Blocks, *, tracks: int, passages: int, queries: int) -> "Material":
+        random = np.random.default_rng(0)
+        centres = random.standard_normal((CENTRES, blocks.total))
+
+        def near(*shape: int) -> NDArray[np.float32]:
+            own = centres[random.integers(0, CENTRES, shape)]
+            return _unit_blocks(own + NOISE * random.standard_normal((*shape, blocks.total)), blocks)
+
+        return cls(near(tracks, passages), near(queries))
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--vectors", help="the URL of a Milvus server; one is started when not given")
+    parser.add_argument("--tracks", type=int, default=3334, help="tracks in the library (default: 3334)")
+    parser.add_argument("--passages", type=int, default=30, help="passages a track (default: 30)")
+    parser.add_argument("--queries", type=int, default=200, help="queries measured (default: 200)")
+    options = parser.parse_args()
+    found = conditions()
+    manifest = ModelRepository.load(options.repository or default_repository()).manifest
+    sizes = manifest.dimensions
+    blocks = Blocks(sizes.fused, sizes.content, sizes.emotion)
+    material = Material.draw(
+        blocks, tracks=options.tracks, passages=options.passages, queries=options.queries
+    )
+    with ExitStack() as opened:
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="kinoscore-bench-")))
+        url = options.vectors or opened.enter_context(milvus_server(folder)).url
+        asyncio.run(spaces.migrate(url, manifest.space, vector_dimension(manifest)))
+        progress("filling the collection")
+        fill(url, manifest, material)
+        progress("measuring")
+        facts = asyncio.run(measure(url, manifest, blocks, material))
+    table = [
+        ("rows", f"{options.tracks * options.passages}"),
+        (f"recall@{K}", f"{facts['recall']:.4f}"),
+        (f"recall@{K}, filter keeps 1/{KEPT_SHARE}", f"{facts['recall_filtered']:.4f}"),
+        ("request to the service", facts["service"].milliseconds()),
+        ("its calls of pymilvus, bare", facts["bare"].milliseconds()),
+        ("ratio of the medians", f"{facts['service'].median / facts['bare'].median:.2f}"),
+    ]
+    show(options, "Search on a Milvus server", table, {**facts, "conditions": found})
+
+
+def fill(url: str, manifest: Manifest, material: Material) -> None:
+    """Writes the rows straight into the collection, seals them and waits until their index is built."""
+    engine = open_engine(url)
+    engine.open(CALL_SECONDS)
+    name = spaces.collection_name(manifest.space)
+    for partition, all_rows in ((TRACKS, _track_rows(material)), (PASSAGES, _passage_rows(material))):
+        for batch in _batches(all_rows):
+            engine.client.upsert(name, batch, partition_name=partition, timeout=CALL_SECONDS)
+    engine.client.flush(name, timeout=CALL_SECONDS)
+    while engine.client.describe_index(name, "vector", timeout=CALL_SECONDS)["pending_index_rows"]:
+        time.sleep(1.0)
+    engine.settle(name, lambda: CALL_SECONDS)
+    engine.close()
+
+
+async def measure(url: str, manifest: Manifest, blocks: Blocks, material: Material) -> dict[str, Any]:
+    store = await MilvusStore.open(url, manifest.space, blocks.total)
+    facts: dict[str, Any] = {}
+    for name, keep in (("recall", False), ("recall_filtered", True)):
+        facts[name] = await recall(store, manifest, blocks, material, keep=keep)
+    facts["service"], facts["bare"] = await compare(store, manifest, blocks, material)
+    await store.close()
+    return facts
+
+
+async def recall(
+    store: MilvusStore, manifest: Manifest, blocks: Blocks, material: Material, *, keep: bool
+) -> float:
+    """The share of the exact `K` nearest passages that the store finds, over all queries."""
+    weights = Weights(manifest.weights.fused, manifest.weights.content, manifest.weights.emotion)
+    queries = to_query(material.queries, blocks, weights)
+    step = KEPT_SHARE if keep else 1
+    wanted = material.tracks[::step]
+    exact = queries @ wanted.reshape(-1, blocks.total).T
+    passages = wanted.shape[1]
+    hits = 0
+    for query, scores in zip(queries, exact, strict=True):
+        nearest = {
+            (f"t{number // passages * step}", number % passages)
+            for number in np.argsort(-scores, kind="stable")[:K].tolist()
+        }
+        [answer] = await store.search(
+            "default",
+            query[None],
+            Comparison("licence", "=", KEPT) if keep else None,
+            partition=PASSAGES,
+            limit=K,
+            deadline=Deadline.after(CALL_SECONDS),
+        )
+        hits += len(nearest & {(hit.track_id, hit.passage) for hit in answer})
+    return hits / (K * len(queries))
+
+
+async def compare(
+    store: MilvusStore, manifest: Manifest, blocks: Blocks, material: Material
+) -> tuple[Spread, Spread]:
+    """Seconds of a request to the service, and of its calls of pymilvus made bare, in turn."""
+    settings = RankingSettings(port=0, search_seconds=CALL_SECONDS)
+    cache = open_cache("memory:")
+    servicer = RankingServicer(store, cache, manifest, settings)
+    server = Server(settings)
+    server.add(servicer)
+    recorder = Recorder(store._engine.client)
+    store._engine.client = recorder  # type: ignore[assignment]
+    library = Library(material.tracks, (blocks.fused, blocks.fused + blocks.content))
+    service, bare = [], []
+    async with grpc.aio.insecure_channel(await server.start()) as channel:
+        stub: Any = ranking_pb2_grpc.RankingServiceStub(channel)
+        for number, query in enumerate(material.queries):
+            clip = embedding(query, library, manifest, 0.0, 12.0)
+            request = ranking_pb2.SearchTracksRequest(space=manifest.space, clip=clip, windows=[clip], k=K)
+            recorder.calls.clear()
+            started = time.perf_counter()
+            await stub.SearchTracks(request)
+            seconds = time.perf_counter() - started
+            again = await asyncio.to_thread(recorder.again)
+            # The first request also learns what is neutral in the catalogue: a scan that is not repeated.
+            if number:
+                service.append(seconds)
+                bare.append(again)
+    await server.stop()
+    await servicer.close()
+    await cache.close()
+    store._engine.client = recorder.client
+    return Spread.of(service), Spread.of(bare)
+
+
+class Recorder:
+    """A client of pymilvus that remembers its calls."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.calls: list[Callable[[], Any]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self.client, name)
+        if name not in CALLS:
+            return method
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            self.calls.append(lambda: method(*arguments, **options))
+            return method(*arguments, **options)
+
+        return call
+
+    def again(self) -> float:
+        """The seconds that the remembered calls take, one after the other."""
+        started = time.perf_counter()
+        for call in self.calls:
+            call()
+        return time.perf_counter() - started
+
+
+def _tracks(material: Material) -> Iterator[Track]:
+    neutral = common_pb2.Emotion()
+    for number, vectors in enumerate(material.tracks):
+        metadata = common_pb2.TrackMetadata(
+            track_id=f"t{number}",
+            artist=f"Artist {number % 100}",
+            licence=OTHER if number % KEPT_SHARE else KEPT,
+            duration_seconds=6.0 * (len(vectors) + 1),
+        )
+        passages = (Passage(6.0 * place, 12.0, neutral, vector) for place, vector in enumerate(vectors))
+        yield Track(metadata, neutral, vectors[0], tuple(passages))
+
+
+def _track_rows(material: Material) -> Iterator[Row]:
+    for track in _tracks(material):
+        yield rows.track_row("default", track)
+
+
+def _passage_rows(material: Material) -> Iterator[Row]:
+    for track in _tracks(material):
+        yield from rows.passage_rows("default", track)
+
+
+def _batches(all_rows: Iterator[Row]) -> Iterator[list[Row]]:
+    batch: list[Row] = []
+    for row in all_rows:
+        batch.append(row)
+        if len(batch) == BATCH_ROWS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _unit_blocks(vectors: NDArray[np.float64], blocks: Blocks) -> NDArray[np.float32]:
+    parts = [part / np.linalg.norm(part, axis=-1, keepdims=True) for part in blocks.split(vectors)]
+    return np.concatenate(parts, axis=-1).astype(np.float32)
+
+
+if __name__ == "__main__":
+    main()
