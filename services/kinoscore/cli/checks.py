@@ -10,9 +10,10 @@ from pathlib import Path
 from kinoscore import AsyncClient
 from kinoscore.cache import open_cache
 from kinoscore.data_folder import DataFolder
-from kinoscore.errors import DataFolderInUse, KinoscoreError
+from kinoscore.errors import DataFolderInUse, FailedPrecondition, KinoscoreError
 from kinoscore.inference import Manifest, open_engine
 from kinoscore.media.codecs import missing_codecs
+from kinoscore.runtime.deadline import Deadline
 from kinoscore.runtime.settings import StackSettings
 from kinoscore.stack import load_repository, open_store, vector_store
 
@@ -125,10 +126,17 @@ async def _store(settings: StackSettings, data: Path, manifest: Manifest) -> Fin
     location = vector_store(settings, data)
     try:
         store = await open_store(location, manifest)
-        await store.close()
+        try:
+            await store.require_active(Deadline.after(_ANSWER_SECONDS))
+        finally:
+            await store.close()
+    except FailedPrecondition as error:
+        return Finding("vector store", Verdict.BROKEN, str(error))
     except KinoscoreError as error:
         return Finding("vector store", Verdict.BROKEN, str(error), "start it, or name another with --vectors")
-    return Finding("vector store", Verdict.FINE, f"{location} opens")
+    return Finding(
+        "vector store", Verdict.FINE, f"{location.rpartition('@')[2]} opens, {manifest.space} is active"
+    )
 
 
 async def _cache(settings: StackSettings) -> Finding:
