@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from support.waiting import until
 from kinoscore.cache import open_cache
 from kinoscore.cache.memory import MemoryCache
 from kinoscore.errors import (
-    DeadlineExceeded,
     InvalidFilter,
     InvalidRequest,
     KinoscoreError,
@@ -290,17 +289,27 @@ async def test_the_same_request_gets_the_same_bytes_from_the_cache_and_without(s
 
 
 class SilentStore:
-    """A store that has stopped to answer; `asked` counts who came."""
+    """A store that has stopped to answer; `asked` counts who came. Each waits for `meanwhile` first."""
 
     def __init__(self) -> None:
         self.asked = 0
+        self.meanwhile: Callable[[Deadline], Awaitable[None]] = nothing
+
+    async def require_last_active(self, deadline: Deadline) -> None:
+        """What is known without asking."""
 
     def __getattr__(self, name: str) -> Any:
         async def silent(*arguments: Any, **more: Any) -> Any:
             self.asked += 1
+            deadline = next(one for one in (*arguments, *more.values()) if isinstance(one, Deadline))
+            await self.meanwhile(deadline)
             raise Unavailable("the vector store does not answer")
 
         return silent
+
+
+async def nothing(deadline: Deadline) -> None:
+    pass
 
 
 def silence(service: Service, monkeypatch: pytest.MonkeyPatch) -> SilentStore:
@@ -352,12 +361,10 @@ async def test_a_write_during_the_silence_bars_the_older_answer(
     await service.search(service.vector(1))
     silent = silence(service, monkeypatch)
 
-    async def written_meanwhile(*arguments: Any, **more: Any) -> Any:
+    async def write(deadline: Deadline) -> None:
         await service.servicer._answers.invalidate("default")
-        raise Unavailable("the vector store does not answer")
 
-    monkeypatch.setattr(silent, "valences", written_meanwhile, raising=False)
-    monkeypatch.setattr(silent, "search", written_meanwhile, raising=False)
+    silent.meanwhile = write
     assert isinstance(await refused(service.search(service.vector(1))), Unavailable)
 
 
@@ -369,12 +376,10 @@ async def test_a_store_that_hangs_leaves_time_for_the_older_answer(
     known = await service.search(service.vector(1))
     silent = silence(service, monkeypatch)
 
-    async def hang(*arguments: Any, **more: Any) -> Any:
-        deadline = next(one for one in (*arguments, *more.values()) if isinstance(one, Deadline))
+    async def hang(deadline: Deadline) -> None:
         await asyncio.sleep(deadline.remaining())
-        raise DeadlineExceeded("the request's time is up")
 
-    monkeypatch.setattr(silent, "search", hang, raising=False)
+    silent.meanwhile = hang
     request = ranking_pb2.SearchTracksRequest(
         space=service.manifest.space,
         clip=service.embedding(service.vector(1)),
