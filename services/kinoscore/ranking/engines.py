@@ -14,8 +14,6 @@ from urllib.parse import urlsplit
 
 import grpc
 import numpy as np
-from milvus_lite.adapter.grpc.server import start_server_in_thread
-from milvus_lite.exceptions import DataDirLockedError
 from numpy.typing import NDArray
 from pymilvus import MilvusClient, MilvusException
 
@@ -125,6 +123,10 @@ class LiteEngine:
     def open(self, seconds: float) -> bool:
         if self._server is not None and not self._in_doubt:
             return False
+        # Where a server holds the vectors, Milvus Lite need not be installed, nor loaded: it is large.
+        from milvus_lite.adapter.grpc.server import start_server_in_thread
+        from milvus_lite.exceptions import DataDirLockedError
+
         self.close()
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
