@@ -6,13 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kinoscore.cache.memory import MemoryCache
 from kinoscore.errors import InvalidRequest, SpaceMismatch
 from kinoscore.inference.repository import DefaultWeights
 from kinoscore.ranking import requests
 from kinoscore.ranking.rows import TEXT_COLUMNS, Track, track_row
 from kinoscore.ranking.scoring import Blocks, Weights
-from kinoscore.ranking.versions import CatalogueVersions
 from kinoscore.v1 import common_pb2, ranking_pb2
 
 BLOCKS = Blocks(fused=4, content=3, emotion=2)
@@ -152,34 +150,3 @@ def test_a_page_token_leads_back_to_its_track(track_id: str) -> None:
 def test_a_page_token_from_elsewhere_is_read_or_refused(token: str) -> None:
     with contextlib.suppress(InvalidRequest):
         assert isinstance(requests.from_page_token(token), str)
-
-
-class FailingCache(MemoryCache):
-    """A cache whose engine can be lost."""
-
-    lost = False
-
-    async def get(self, key: str) -> bytes | None:
-        return None if self.lost else await super().get(key)
-
-    async def increment(self, key: str) -> int | None:
-        return None if self.lost else await super().increment(key)
-
-
-async def test_a_version_rises_with_every_write_and_stays_between() -> None:
-    versions = CatalogueVersions(MemoryCache(), "space")
-    first = await versions.version("default")
-    assert await versions.version("default") == first
-    assert await versions.raise_version("default") == await versions.version("default") != first
-
-
-async def test_a_catalogue_whose_write_the_cache_missed_is_not_read_from_it_until_it_knows() -> None:
-    cache = FailingCache()
-    versions = CatalogueVersions(cache, "space")
-    before = await versions.version("written")
-    other = await versions.version("other")
-    cache.lost = True
-    assert await versions.raise_version("written") is None
-    cache.lost = False
-    assert await versions.version("written") not in (None, before)
-    assert await versions.version("other") == other
