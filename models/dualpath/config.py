@@ -121,11 +121,11 @@ class TrainingConfig:
             exported.
     """
 
-    epochs: int = 40
+    epochs: int = 20
     minutes: float = 0.0
     batch_size: int = 64
     learning_rate: float = 2e-3
-    weight_decay: float = 0.02
+    weight_decay: float = 0.05
     warm_up_share: float = 0.05
     gradient_clip: float = 1.0
     average_decay: float = 0.995
@@ -145,7 +145,7 @@ class TrainingConfig:
     emotion_weight: float = 1.0
     frame_emotion_weight: float = 0.2
     theme_weight: float = 1.0
-    attribute_weight: float = 1.5
+    attribute_weight: float = 3.0
 
     def __post_init__(self) -> None:
         if self.batch_size < 2:

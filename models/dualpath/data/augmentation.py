@@ -1,9 +1,8 @@
 """What may change without changing the match: appearance and recording, never motion, figure or emotion.
 
-Pictures: hue, warmth, brightness, contrast, a little zoom and shift; the same for all frames of a clip. Never
-a mirror
-image: which way things move counts. Music: equaliser, level, key, masked bands, half a second of shift. All
-draws come from the given generator, so a run can be repeated.
+Pictures: hue, warmth, brightness, contrast, a little shift; the same for all frames of a clip. Never a mirror
+image or another scale: which way things move and how fine they are counts. Music: equaliser, level, key,
+masked bands, never a shift in time. All draws come from the given generator, so a run can be repeated.
 """
 
 import math
@@ -11,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from dualpath.networks.music_spectra import BINS, MEL_BANDS, Spectra
+from dualpath.networks.music_spectra import MEL_BANDS, Spectra
 
 __all__ = ["augment_pictures", "augment_spectra", "to_unit"]
 
@@ -40,9 +39,9 @@ def augment_pictures(pictures: Tensor, strength: float, generator: torch.Generat
     return changed.reshape(count, channels, steps, height, width).permute(0, 2, 1, 3, 4)
 
 
-def augment_spectra(spectra: Spectra, valid: Tensor, strength: float, generator: torch.Generator) -> Spectra:
+def augment_spectra(spectra: Spectra, strength: float, generator: torch.Generator) -> Spectra:
     """Spectra of [n, 4] windows -> Spectra of the same shapes."""
-    count, _, frames, _ = spectra.mel.shape
+    count = len(spectra.mel)
     points = torch.randn(count, 1, _EQUALISER_POINTS, generator=generator) * (0.4 * strength)
     curve = torch.nn.functional.interpolate(points, size=MEL_BANDS, mode="linear", align_corners=True)
     mel = spectra.mel + curve.unsqueeze(1)
@@ -52,11 +51,6 @@ def augment_spectra(spectra: Spectra, valid: Tensor, strength: float, generator:
     for row in range(count):
         semitones = _integer(-reach, reach, generator)
         pitch[row] = _shifted(pitch[row], semitones, dim=2)
-        furthest = min(1, round(strength)) if bool((valid[row] >= 1).all()) else 0
-        halves = _integer(-furthest, furthest, generator)
-        if halves:
-            mel[row] = _rolled(mel[row], halves * frames // BINS)
-            pitch[row] = _rolled(pitch[row], halves * pitch.shape[2] // BINS)
         band = _integer(0, MEL_BANDS - 1, generator)
         width = _integer(0, round(8 * strength), generator)
         hidden = mel[row, :, :, band : band + width]
@@ -69,11 +63,9 @@ def _integer(low: int, high: int, generator: torch.Generator) -> int:
 
 
 def _positions(size: int, strength: float, generator: torch.Generator) -> Tensor:
-    """Which row or column each row or column shows: zoom up to 15 %, shift up to 6 %, edges repeated."""
-    zoom, shift = (torch.rand(2, generator=generator) - 0.5).tolist()
-    centred = torch.arange(size) - (size - 1) / 2
-    scaled = centred * (1.0 + 0.3 * strength * zoom) + (size - 1) / 2 + 0.12 * strength * shift * size
-    return scaled.round().long().clamp(0, size - 1)
+    """Which row or column each row or column shows: shift up to 6 %, edges repeated."""
+    reach = round(0.06 * strength * size)
+    return (torch.arange(size) + _integer(-reach, reach, generator)).clamp(0, size - 1)
 
 
 def _colour_change(count: int, strength: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -98,8 +90,3 @@ def _shifted(values: Tensor, steps: int, dim: int) -> Tensor:
     elif steps < 0:
         rolled.narrow(dim, rolled.shape[dim] + steps, -steps).zero_()
     return rolled
-
-
-def _rolled(windows: Tensor, steps: int) -> Tensor:
-    """[4, t, c] windows as one stretch of time, rolled by some steps."""
-    return torch.roll(windows.flatten(0, 1), steps, dims=0).reshape(windows.shape)

@@ -18,15 +18,17 @@ class Batch(NamedTuple):
     """n pairs, row i of the video with row i of the music.
 
     Attributes:
-        pictures: uint8 [n, 24, 3, 40, 64]; frame_mask [n, 24].
-        spectra: of [n, 4] windows; valid [n, 4].
+        pictures: uint8 [n, 24, 3, 40, 64]; texture [n, 24, 179]; frame_mask [n, 24].
+        spectra, statistics: of [n, 4] windows; valid [n, 4].
         valence_arousal: [n, 2]; labels, themes: int64 [n].
         video_attributes, music_attributes: [n, a].
     """
 
     pictures: Tensor
+    texture: Tensor
     frame_mask: Tensor
     spectra: Spectra
+    statistics: Tensor
     valid: Tensor
     valence_arousal: Tensor
     labels: Tensor
@@ -44,8 +46,10 @@ def gather(arrays: PairArrays, index: PairIndex, rows: NDArray[np.int64]) -> Bat
     steps = np.arange(arrays.pictures.shape[1])
     return Batch(
         pictures=torch.from_numpy(np.asarray(arrays.pictures[rows])),
+        texture=floats(arrays.texture),
         frame_mask=torch.from_numpy((steps[None, :] < arrays.frame_count[rows][:, None]).astype(np.float32)),
         spectra=Spectra(floats(arrays.mel), floats(arrays.pitch), floats(arrays.loudness)),
+        statistics=floats(arrays.statistics),
         valid=floats(arrays.valid),
         valence_arousal=floats(index.valence_arousal),
         labels=torch.from_numpy(emotion_labels(index.valence_arousal[rows])),

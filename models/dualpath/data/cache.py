@@ -4,6 +4,7 @@ The fixed front end of the music runs here, in float32 as in the exported graph;
 not waveforms. A pair is marked as done after its arrays are written, so an interrupted build resumes.
 """
 
+import functools
 import hashlib
 import json
 import multiprocessing
@@ -19,13 +20,15 @@ from numpy.typing import NDArray
 from dualpath.config import MusicNumbers, NetworkConfig, VideoNumbers
 from dualpath.data.index import PairIndex
 from dualpath.networks.music_spectra import MusicSpectra
+from dualpath.networks.music_statistics import WindowStatistics
 from dualpath.networks.picture_cues import PicturePreparation
+from dualpath.networks.picture_texture import PictureTexture
 from kinoscore.media.decoding import read_audio, read_frames
 from kinoscore.media.types import FrameSpec
 
 __all__ = ["PairArrays", "cut_passage", "open_cache", "prepare_clip", "prepare_passage"]
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,17 +37,21 @@ class PairArrays:
 
     Attributes:
         pictures: uint8 [n, 24, 3, 40, 64], prepared frames in 0..255.
+        texture: float16 [n, 24, 179], see PictureTexture.
         frame_count: int32 [n], how many of them are real.
-        mel: float16 [n, 4, 126, 64]. pitch: float16 [n, 4, 30, 60]. loudness: float32 [n, 4]. See Spectra.
+        mel: float16 [n, 4, 126, 64]. pitch: float16 [n, 4, 30, 84]. loudness: float32 [n, 4]. See Spectra.
+        statistics: float16 [n, 4, WindowStatistics.WIDTH].
         valid: float32 [n, 4], the share of each window that is sound.
         done: uint8 [n].
     """
 
     pictures: NDArray[np.uint8]
+    texture: NDArray[np.float16]
     frame_count: NDArray[np.int32]
     mel: NDArray[np.float16]
     pitch: NDArray[np.float16]
     loudness: NDArray[np.float32]
+    statistics: NDArray[np.float16]
     valid: NDArray[np.float32]
     done: NDArray[np.uint8]
 
@@ -92,14 +99,17 @@ def open_cache(
     return arrays
 
 
-def prepare_clip(frames: NDArray[np.uint8], video: VideoNumbers) -> tuple[NDArray[np.uint8], int]:
-    """uint8 [m, 80, 128, 3] -> (uint8 [24, 3, 40, 64], real frames); cut or padded with zeros."""
+def prepare_clip(frames: NDArray[np.uint8], video: VideoNumbers) -> dict[str, Any]:
+    """uint8 [m, 80, 128, 3] -> the video arrays of one pair; cut or padded with zeros."""
     count = min(len(frames), video.window_frames)
-    pictures = PicturePreparation()(torch.from_numpy(frames[:count]))
-    height, width = pictures.shape[2:]
-    prepared = np.zeros((video.window_frames, 3, height, width), np.uint8)
-    prepared[:count] = torch.round(pictures * 255.0).to(torch.uint8).numpy()
-    return prepared, count
+    with torch.no_grad():
+        pictures, texture = _picture_front_end(video)(torch.from_numpy(frames[:count]))
+    padding = ((0, video.window_frames - count),)
+    return {
+        "pictures": np.pad(torch.round(pictures * 255.0).to(torch.uint8).numpy(), (*padding, *3 * ((0, 0),))),
+        "texture": np.pad(texture.numpy().astype(np.float16), (*padding, (0, 0))),
+        "frame_count": count,
+    }
 
 
 def cut_passage(
@@ -118,13 +128,25 @@ def prepare_passage(samples: NDArray[np.float32], music: MusicNumbers) -> dict[s
     """float32 [m] -> the music arrays of one pair."""
     windows, valid = cut_passage(samples, music)
     with torch.no_grad():
-        spectra = MusicSpectra(music)(torch.from_numpy(windows), torch.from_numpy(valid))
+        spectra = _music_front_end(music)(torch.from_numpy(windows), torch.from_numpy(valid))
+        statistics = WindowStatistics()(spectra, torch.from_numpy(valid))
     return {
         "mel": spectra.mel.numpy().astype(np.float16),
         "pitch": spectra.pitch.numpy().astype(np.float16),
         "loudness": spectra.loudness.numpy(),
+        "statistics": statistics.numpy().astype(np.float16),
         "valid": valid,
     }
+
+
+@functools.cache
+def _picture_front_end(video: VideoNumbers) -> PicturePreparation:
+    return PicturePreparation(video)
+
+
+@functools.cache
+def _music_front_end(music: MusicNumbers) -> MusicSpectra:
+    return MusicSpectra(music)
 
 
 def _decode_pair(job: tuple[int, str, str, float, NetworkConfig]) -> tuple[int, dict[str, Any]]:
@@ -134,9 +156,8 @@ def _decode_pair(job: tuple[int, str, str, float, NetworkConfig]) -> tuple[int, 
     _, frames = read_frames(
         video_path, FrameSpec(video.frame_width, video.frame_height, video.frames_per_second)
     )
-    pictures, count = prepare_clip(frames, video)
     samples = read_audio(track_path, music.sample_rate)[round(offset * music.sample_rate) :]
-    return row, {"pictures": pictures, "frame_count": count, **prepare_passage(samples, music)}
+    return row, {**prepare_clip(frames, video), **prepare_passage(samples, music)}
 
 
 def _store(arrays: PairArrays, row: int, decoded: dict[str, Any]) -> None:
@@ -155,6 +176,7 @@ def _open_arrays(folder: Path, index: PairIndex, config: NetworkConfig) -> PairA
     bare = prepare_passage(np.zeros(0, np.float32), music)
     shapes: dict[str, tuple[tuple[int, ...], Any]] = {
         "pictures": ((count, video.window_frames, 3, height, width), np.uint8),
+        "texture": ((count, video.window_frames, PictureTexture.TEXTURE), np.float16),
         "frame_count": ((count,), np.int32),
         **{name: ((count, *values.shape), values.dtype) for name, values in bare.items()},
         "done": ((count,), np.uint8),

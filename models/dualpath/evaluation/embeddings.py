@@ -41,8 +41,8 @@ def embed(network: DualPathNetwork, arrays: PairArrays, index: PairIndex, batch_
     with torch.no_grad():
         for start in range(0, len(index), batch_size):
             batch = gather(arrays, index, np.arange(start, min(start + batch_size, len(index))))
-            video.append(network.encode_clips(to_unit(batch.pictures), batch.frame_mask))
-            music.append(network.encode_passages(batch.spectra, batch.valid))
+            video.append(network.encode_clips(to_unit(batch.pictures), batch.texture, batch.frame_mask))
+            music.append(network.encode_passages(batch.spectra, batch.statistics, batch.valid))
     return Embeddings(_joined(video), _joined(music))
 
 

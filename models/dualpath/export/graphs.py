@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dualpath.config import EMOTION_LABELS
 from dualpath.networks.dual_path import DualPathNetwork
 from dualpath.networks.music_spectra import BINS, MEL_FRAMES_PER_BIN, MusicSpectra
+from dualpath.networks.music_statistics import WindowStatistics
 from dualpath.networks.paths import Emotion
 from dualpath.networks.picture_cues import PicturePreparation
 
@@ -45,11 +46,11 @@ class FrameGraph(nn.Module):
 
     def __init__(self, network: DualPathNetwork) -> None:
         super().__init__()
-        self.preparation = PicturePreparation()
+        self.preparation = PicturePreparation(network.config.video)
         self.encoder = network.frame_encoder
 
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
-        result = self.encoder(self.preparation(frames))
+        result = self.encoder(*self.preparation(frames))
         return result.features, result.emotion.valence_arousal, result.emotion.probabilities, result.salience
 
 
@@ -72,10 +73,12 @@ class WindowGraph(nn.Module):
     def __init__(self, network: DualPathNetwork) -> None:
         super().__init__()
         self.spectra = MusicSpectra(network.config.music)
+        self.statistics = WindowStatistics()
         self.encoder = network.window_encoder
 
     def forward(self, samples: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
-        result = self.encoder(self.spectra(samples, valid), valid)
+        spectra = self.spectra(samples, valid)
+        result = self.encoder(spectra, self.statistics(spectra, valid), valid)
         return (
             result.features,
             result.emotion.valence_arousal,

@@ -58,10 +58,10 @@ class DualPathNetwork(nn.Module):
             self.labels = ContentLabels(config.dimensions, config.themes, config.attributes)
         self.fusion = Fusion(config.dimensions, config.fusion, config.emotion_path)
 
-    def encode_clips(self, pictures: Tensor, frame_mask: Tensor) -> Side:
-        """Prepared pictures [n, 24, 3, 40, 64] in 0..1, mask [n, 24] -> Side."""
+    def encode_clips(self, pictures: Tensor, texture: Tensor, frame_mask: Tensor) -> Side:
+        """Pictures [n, 24, 3, 40, 64] in 0..1, their texture [n, 24, 179], mask [n, 24] -> Side."""
         count, steps = frame_mask.shape
-        frames = self.frame_encoder(pictures.flatten(0, 1))
+        frames = self.frame_encoder(pictures.flatten(0, 1), texture.flatten(0, 1))
         video = self.config.video
         key_frames = select_key_frames(
             frames.salience.detach().reshape(count, steps),
@@ -82,11 +82,11 @@ class DualPathNetwork(nn.Module):
             parts_mask=frame_mask.flatten(),
         )
 
-    def encode_passages(self, spectra: Spectra, valid: Tensor) -> Side:
-        """Spectra of [n, 4] windows (each field with these two leading axes), valid [n, 4] -> Side."""
+    def encode_passages(self, spectra: Spectra, statistics: Tensor, valid: Tensor) -> Side:
+        """Spectra and statistics of [n, 4] windows (with these two leading axes), valid [n, 4] -> Side."""
         count, windows = valid.shape
         flat = Spectra(*(field.flatten(0, 1) for field in spectra))
-        encoded = self.window_encoder(flat, valid.flatten())
+        encoded = self.window_encoder(flat, statistics.flatten(0, 1), valid.flatten())
         window_mask = (valid > 0).to(torch.float32)
         passage = self.passage_encoder(encoded.features.reshape(count, windows, -1), window_mask)
         content = self.music_content(passage.summary)

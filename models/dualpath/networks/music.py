@@ -10,6 +10,7 @@ from dualpath.config import NetworkConfig
 from dualpath.networks.backbones import open_backbone
 from dualpath.networks.music_cues import KeyCues, MusicCues, masked_mean
 from dualpath.networks.music_spectra import BINS, Spectra, frame_mask
+from dualpath.networks.music_statistics import PassageStatistics, WindowStatistics
 from dualpath.networks.paths import ChannelAttention, Emotion, EmotionHead, SequenceAdapter
 
 __all__ = ["PassageEncoder", "PassageSummary", "WindowEncoder", "WindowResult"]
@@ -21,6 +22,7 @@ _TONAL_WIDTH = 24
 _BIN_FEATURES = _BIN_EMBEDDING + _TONAL_EMBEDDING + MusicCues.BIN_CUES + 1
 _CHROMA = 12
 _WINDOW_FEATURES = MusicCues.WINDOW_CUES + _CHROMA + 1
+_RHYTHM = 24
 _LOUDNESS_MEAN = -20.0
 _LOUDNESS_SCALE = 0.1
 
@@ -34,13 +36,13 @@ class WindowResult(NamedTuple):
 
 
 class WindowEncoder(nn.Module):
-    """(spectra, valid [n]) -> WindowResult.
+    """(spectra, statistics [n, WindowStatistics.WIDTH], valid [n]) -> WindowResult.
 
     A row of features is [six bins x (mel 48 | tonal 32 | cues 8 | is sound 1) | window cues | chroma 12 |
-    loudness].
+    loudness | statistics].
     """
 
-    feature_dimension = BINS * _BIN_FEATURES + _WINDOW_FEATURES
+    feature_dimension = BINS * _BIN_FEATURES + _WINDOW_FEATURES + WindowStatistics.WIDTH
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -64,7 +66,7 @@ class WindowEncoder(nn.Module):
         pooled = _BIN_EMBEDDING + _TONAL_EMBEDDING + MusicCues.BIN_CUES
         self.emotion = EmotionHead(pooled + MusicCues.WINDOW_CUES + KeyCues.CUES + 1, config.dimensions)
 
-    def forward(self, spectra: Spectra, valid: Tensor) -> WindowResult:
+    def forward(self, spectra: Spectra, statistics: Tensor, valid: Tensor) -> WindowResult:
         with torch.no_grad():
             cues = self.cues(spectra.mel, spectra.pitch, valid)
             key = self.key(cues.chroma)
@@ -83,6 +85,7 @@ class WindowEncoder(nn.Module):
                 window_cues,
                 cues.chroma,
                 loudness,
+                statistics,
             ],
             dim=1,
         )
@@ -113,7 +116,7 @@ class PassageEncoder(nn.Module):
     """(features [n, 4, G], window_mask [n, 4]) -> PassageSummary.
 
     The level of each bin is taken relative to the passage's mean, so that gain moves only the loudness
-    feature.
+    feature. The passage's fixed statistics reach the content directly.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -123,13 +126,28 @@ class PassageEncoder(nn.Module):
         steps = config.music.passage_windows * BINS
         extra = MusicCues.WINDOW_CUES + KeyCues.CUES + 1
         channels = _BIN_FEATURES - 1 + 1
-        self.adapter = SequenceAdapter(channels, steps, extra)
+        self.statistics = PassageStatistics(config.music)
+        self.normalise_statistics = nn.BatchNorm1d(PassageStatistics.WIDTH)
+        # Convolutions over logarithmic rates see a rhythm alike at every tempo.
+        self.rhythm = nn.Sequential(
+            nn.Conv1d(WindowStatistics.BANDS, _RHYTHM, 5, padding=2),
+            nn.ReLU(),
+            nn.Conv1d(_RHYTHM, _RHYTHM, 5, padding=2),
+            nn.ReLU(),
+        )
+        self.adapter = SequenceAdapter(channels, steps, extra + PassageStatistics.WIDTH + 2 * _RHYTHM)
         pooled = channels + 128 + extra
         self.attention = ChannelAttention(pooled) if config.channel_attention else nn.Identity()
         self.emotion = EmotionHead(pooled, config.dimensions)
 
     def forward(self, features: Tensor, window_mask: Tensor) -> PassageSummary:
         features = features * window_mask.unsqueeze(2)
+        with torch.no_grad():
+            statistics = self.statistics(features[:, :, -WindowStatistics.WIDTH :], window_mask)
+        statistics = self.normalise_statistics(statistics).clamp(-4.0, 4.0)
+        tempogram = statistics[:, PassageStatistics.TEMPOGRAM]
+        rhythm = self.rhythm(tempogram.reshape(-1, WindowStatistics.BANDS, PassageStatistics.RATES))
+        features = features[:, :, : -WindowStatistics.WIDTH]
         split = BINS * _BIN_FEATURES
         bins = features[:, :, :split].reshape(features.shape[0], -1, _BIN_FEATURES)
         mask, steps = bins[:, :, -1], bins[:, :, :-1]
@@ -142,7 +160,8 @@ class PassageEncoder(nn.Module):
         key = self.key_scale(self.key(masked_mean(chroma, window_mask)))
         extra = torch.cat([masked_mean(window_cues, window_mask), key, mean_loudness], dim=1)
         steps = torch.cat([steps, swell], dim=2)
-        summary, hidden = self.adapter(steps, mask, extra)
+        known = torch.cat([extra, statistics, rhythm.mean(dim=2), rhythm.amax(dim=2)], dim=1)
+        summary, hidden = self.adapter(steps, mask, known)
         pooled = torch.cat([masked_mean(torch.cat([steps, hidden], dim=2), mask), extra], dim=1)
         return PassageSummary(summary, self.emotion(self.attention(pooled)))
 

@@ -50,7 +50,7 @@ class WindowCues(NamedTuple):
 
 
 class MusicCues(nn.Module):
-    """(mel [n, 126, 64], pitch [n, 30, 60], valid [n]) -> WindowCues."""
+    """(mel [n, 126, 64], pitch [n, 30, 84], valid [n]) -> WindowCues."""
 
     BIN_CUES = 8
     WINDOW_CUES = 11 + _TEMPOGRAM_BINS

@@ -33,8 +33,8 @@ MEL_BANDS = 64
 MEL_FRAMES_PER_BIN = 21
 PITCH_FRAMES_PER_BIN = 5
 LOWEST_PITCH = 36
-PITCHES = 60
-"""MIDI 36 (C2) to 95 (B6)."""
+PITCHES = 84
+"""MIDI 36 (C2) to 119 (B8): from the bass to bells."""
 _HIGHEST_MEL_HERTZ = 8000.0
 _LOWEST_MEL_HERTZ = 30.0
 _POWER_FLOOR = 1e-5
@@ -47,7 +47,7 @@ class Spectra(NamedTuple):
     Attributes:
         mel: [n, 126, 64] float32, log10 power of each band after the window was scaled to a root mean square
             of 1.
-        pitch: [n, 30, 60] float32, amplitude at each semitone from C2, long windows.
+        pitch: [n, 30, 84] float32, amplitude at each semitone from C2, long windows.
         loudness: [n] float32, the window's level in decibels re full scale (of its sounding part).
     """
 

@@ -58,21 +58,22 @@ class SequenceAdapter(nn.Module):
     (steps [n, t, c], mask [n, t]) -> (summary [n, 256], steps [n, t, 128]).
 
     Two temporal convolutions; then the mean, the spread and the maximum over real steps, and eight curves of
-    the whole length, so that *when* something happens counts as well as what. `extra` is appended to the
-    summary's input.
+    the whole length, so that *when* something happens counts as well as what. `extra` [n, e], what is known
+    of the whole, goes to the summary directly: wide and plain, so it is dropped out more.
     """
 
-    def __init__(self, channels: int, steps: int, extra: int = 0, dropout: float = 0.1) -> None:
+    def __init__(self, channels: int, steps: int, extra: int) -> None:
         super().__init__()
         self.enter = nn.Linear(channels, _HIDDEN)
         self.first = nn.Conv1d(_HIDDEN, _HIDDEN, 3, padding=1)
         self.second = nn.Conv1d(_HIDDEN, _HIDDEN, 3, padding=1)
         self.curves = nn.Linear(_HIDDEN, _CURVES)
         width = 3 * _HIDDEN + _CURVES * steps + extra
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(0.2)
+        self.dropout_extra = nn.Dropout(0.4)
         self.summarise = nn.Sequential(nn.Linear(width, SUMMARY), nn.LayerNorm(SUMMARY), nn.ReLU())
 
-    def forward(self, steps: Tensor, mask: Tensor, extra: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, steps: Tensor, mask: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
         weights = mask.unsqueeze(2)
         hidden = functional.relu(self.enter(steps)) * weights
         hidden = hidden + functional.relu(self.first(hidden.transpose(1, 2))).transpose(1, 2)
@@ -83,10 +84,8 @@ class SequenceAdapter(nn.Module):
         mean = hidden.sum(dim=1) / count
         spread = torch.sqrt((((hidden - mean.unsqueeze(1)) * weights) ** 2).sum(dim=1) / count + 1e-6)
         curves = self.curves(hidden - mean.unsqueeze(1)) * weights
-        parts = [mean, spread, hidden.amax(dim=1), curves.flatten(1)]
-        if extra is not None:
-            parts.append(extra)
-        return self.summarise(self.dropout(torch.cat(parts, dim=1))), hidden
+        seen = torch.cat([mean, spread, hidden.amax(dim=1), curves.flatten(1)], dim=1)
+        return self.summarise(torch.cat([self.dropout(seen), self.dropout_extra(extra)], dim=1)), hidden
 
 
 class ContentEncoder(nn.Module):

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dualpath.config import VideoNumbers
+from dualpath.networks.picture_texture import PictureTexture
+
 __all__ = ["GRID_HEIGHT", "GRID_WIDTH", "PictureCues", "PicturePreparation"]
 
 GRID_HEIGHT = 10
@@ -17,15 +20,20 @@ _LUMINANCE_THRESHOLDS = (0.06, 0.12, 0.2, 0.3, 0.42, 0.55, 0.7, 0.85)
 
 
 class PicturePreparation(nn.Module):
-    """uint8 [n, height, width, 3] -> float32 [n, 3, height / 2, width / 2] in 0..1.
+    """uint8 [n, height, width, 3] -> (float32 [n, 3, height / 2, width / 2] in 0..1, texture [n, 179]).
 
-    Averaging 2 x 2 pixels costs a network nothing here (detail carries little emotion, and the small backbone
-    strides over it anyway) and makes everything after it four times cheaper. Our choice.
+    Texture is read at full size. For the rest, averaging 2 x 2 pixels costs a network nothing (detail carries
+    little emotion, and the small backbone strides over it anyway) and makes everything after it four times
+    cheaper. Our choice.
     """
 
-    def forward(self, frames: Tensor) -> Tensor:
+    def __init__(self, numbers: VideoNumbers) -> None:
+        super().__init__()
+        self.texture = PictureTexture(numbers)
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         pictures = frames.to(torch.float32).permute(0, 3, 1, 2) * (1.0 / 255.0)
-        return functional.avg_pool2d(pictures, 2)
+        return functional.avg_pool2d(pictures, 2), self.texture(pictures)
 
 
 class PictureCues(nn.Module):

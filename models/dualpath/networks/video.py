@@ -10,6 +10,7 @@ from dualpath.networks.backbones import global_pool, open_backbone
 from dualpath.networks.music_cues import masked_mean
 from dualpath.networks.paths import Emotion, EmotionHead, SequenceAdapter, salience
 from dualpath.networks.picture_cues import GRID_HEIGHT, GRID_WIDTH, PictureCues
+from dualpath.networks.picture_texture import PictureTexture
 
 __all__ = ["ClipEncoder", "ClipSummary", "FrameEncoder", "FrameResult", "select_key_frames"]
 
@@ -19,6 +20,7 @@ _PLACE_CHANNELS = 16
 _GRID = GRID_HEIGHT * GRID_WIDTH
 _MOTION = 24
 _MOTION_CUES = 4
+_FIXED = PictureCues.CUES + PictureTexture.TEXTURE
 
 
 class FrameResult(NamedTuple):
@@ -30,17 +32,18 @@ class FrameResult(NamedTuple):
 
 
 class FrameEncoder(nn.Module):
-    """Prepared pictures [n, 3, 40, 64] in 0..1 -> FrameResult.
+    """(pictures [n, 3, 40, 64] in 0..1, their texture [n, 179]) -> FrameResult.
 
-    A row of features is [embedding 96 | cues 28 | luminance grid 160]: all that a clip's head needs.
+    A row of features is [embedding 96 | cues 28 | texture 179 | luminance grid 160]: all that a clip's head
+    needs.
     """
 
-    feature_dimension = _FRAME_EMBEDDING + PictureCues.CUES + _GRID
+    feature_dimension = _FRAME_EMBEDDING + _FIXED + _GRID
 
     def __init__(self, config: NetworkConfig, weights: str = "") -> None:
         super().__init__()
         self.cues = PictureCues()
-        self.normalise_cues = nn.BatchNorm1d(PictureCues.CUES)
+        self.normalise_cues = nn.BatchNorm1d(_FIXED)
         self.backbone = open_backbone(config.frame_backbone, 3, _FRAME_STRIDES, weights)
         height, width = _map_size(self.backbone, config)
         # What is in the picture is pooled; where it is goes through few channels and keeps its place.
@@ -49,16 +52,19 @@ class FrameEncoder(nn.Module):
         self.project = nn.Sequential(nn.Linear(pooled, _FRAME_EMBEDDING), nn.ReLU())
         self.emotion = EmotionHead(_FRAME_EMBEDDING + PictureCues.CUES, config.dimensions)
 
-    def forward(self, pictures: Tensor) -> FrameResult:
+    def forward(self, pictures: Tensor, texture: Tensor) -> FrameResult:
         with torch.no_grad():
             cues, grid = self.cues(pictures)
-        cues = self.normalise_cues(cues).clamp(-4.0, 4.0)
+        fixed = self.normalise_cues(torch.cat([cues, texture], dim=1)).clamp(-4.0, 4.0)
+        cues = fixed[:, : PictureCues.CUES]
         maps = self.backbone(pictures)
         embedding = self.project(torch.cat([global_pool(maps), self.place(maps).flatten(1)], dim=1))
         seen = torch.cat([embedding, cues], dim=1)
         emotion = self.emotion(seen)
         return FrameResult(
-            torch.cat([seen, grid], dim=1), emotion, salience(emotion.valence_arousal, emotion.probabilities)
+            torch.cat([embedding, fixed, grid], dim=1),
+            emotion,
+            salience(emotion.valence_arousal, emotion.probabilities),
         )
 
 
@@ -82,7 +88,7 @@ class ClipEncoder(nn.Module):
     """(features [n, 24, F], frame_mask [n, 24], key_frame_mask [n, 24]) -> ClipSummary.
 
     Motion comes from the luminance grids of consecutive frames. Content pools all frames, emotion the key
-    frames.
+    frames. The plain statistics of the fixed cues over time also reach the content directly.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -96,15 +102,20 @@ class ClipEncoder(nn.Module):
             nn.ReLU(),
         )
         self.normalise_motion = nn.BatchNorm1d(_MOTION_CUES)
-        channels = _FRAME_EMBEDDING + PictureCues.CUES + _MOTION + _MOTION_CUES
-        self.adapter = SequenceAdapter(channels, steps)
+        channels = _FRAME_EMBEDDING + _FIXED + _MOTION + _MOTION_CUES
+        statistics = 3 * (_FIXED + _GRID)
+        self.normalise_statistics = nn.BatchNorm1d(statistics)
+        self.adapter = SequenceAdapter(channels, steps, statistics)
         self.emotion = EmotionHead(channels + 128, config.dimensions)
 
     def forward(self, features: Tensor, frame_mask: Tensor, key_frame_mask: Tensor) -> ClipSummary:
         features = features * frame_mask.unsqueeze(2)
         grids = features[:, :, -_GRID:]
         steps = torch.cat([features[:, :, :-_GRID], self._motion(grids, frame_mask)], dim=2)
-        summary, hidden = self.adapter(steps, frame_mask)
+        with torch.no_grad():
+            statistics = _statistics(features[:, :, _FRAME_EMBEDDING:], frame_mask)
+        statistics = self.normalise_statistics(statistics).clamp(-4.0, 4.0)
+        summary, hidden = self.adapter(steps, frame_mask, statistics)
         chosen = key_frame_mask * frame_mask if self.use_key_frames else frame_mask
         emotion = self.emotion(masked_mean(torch.cat([steps, hidden], dim=2), chosen))
         return ClipSummary(summary, emotion)
@@ -133,6 +144,16 @@ class ClipEncoder(nn.Module):
         learned = self.motion(pictures * 4.0).mean(dim=(2, 3))
         motion = torch.cat([learned, self.normalise_motion(cues).clamp(-4.0, 4.0)], dim=1) * both
         return motion.reshape(mask.shape[0], mask.shape[1], -1)
+
+
+def _statistics(fixed: Tensor, mask: Tensor) -> Tensor:
+    """[n, t, 367] -> [n, 1101]: mean, deviation and mean change over time; the grid relative to its mean."""
+    cues, grids = fixed[:, :, :-_GRID], fixed[:, :, -_GRID:]
+    values = torch.cat([cues, grids - grids.mean(dim=2, keepdim=True)], dim=2)
+    mean = masked_mean(values, mask)
+    deviation = torch.sqrt(masked_mean((values - mean.unsqueeze(1)) ** 2, mask) + 1e-6)
+    change = masked_mean((values[:, 1:] - values[:, :-1]).abs(), mask[:, 1:] * mask[:, :-1])
+    return torch.cat([mean, deviation, change], dim=1)
 
 
 def select_key_frames(salience: Tensor, mask: Tensor, count: int, separation_frames: float) -> Tensor:

@@ -12,6 +12,8 @@ from dualpath.config import NetworkConfig
 from dualpath.data.cache import PairArrays
 from dualpath.data.index import PairIndex
 from dualpath.networks.dual_path import DualPathNetwork
+from dualpath.networks.music_statistics import WindowStatistics
+from dualpath.networks.picture_texture import PictureTexture
 from dualpath.training.loop import Split
 
 
@@ -27,7 +29,7 @@ def made_up_split() -> Callable[[int], Split]:
         mel = random.normal(-2, 0.3, (count, 4, 126, 64)) + mood[:, 1, None, None, None] * np.linspace(
             -1, 1, 64
         )
-        pitch = random.uniform(0, 0.3, (count, 4, 30, 60))
+        pitch = random.uniform(0, 0.3, (count, 4, 30, 84))
         index = PairIndex(
             identifiers=tuple(f"{number:06d}" for number in range(count)),
             videos=tuple(Path(f"{number:06d}.mp4") for number in range(count)),
@@ -42,10 +44,12 @@ def made_up_split() -> Callable[[int], Split]:
         )
         arrays = PairArrays(
             pictures=pictures,
+            texture=random.normal(size=(count, 24, PictureTexture.TEXTURE)).astype(np.float16),
             frame_count=np.full(count, 24, np.int32),
             mel=mel.astype(np.float16),
             pitch=pitch.astype(np.float16),
             loudness=np.full((count, 4), -20, np.float32),
+            statistics=random.normal(size=(count, 4, WindowStatistics.WIDTH)).astype(np.float16),
             valid=np.ones((count, 4), np.float32),
             done=np.ones(count, np.uint8),
         )

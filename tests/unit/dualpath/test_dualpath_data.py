@@ -97,10 +97,13 @@ def test_emotion_labels_are_quadrants_and_neutral_near_the_origin() -> None:
 
 def test_a_short_clip_is_padded_and_a_long_one_cut() -> None:
     video = VideoNumbers()
-    pictures, count = prepare_clip(np.full((10, 80, 128, 3), 200, np.uint8), video)
-    assert (pictures.shape, count) == ((24, 3, 40, 64), 10)
+    short = prepare_clip(np.full((10, 80, 128, 3), 200, np.uint8), video)
+    pictures, texture = short["pictures"], short["texture"]
+    assert (pictures.shape, len(texture), short["frame_count"]) == ((24, 3, 40, 64), 24, 10)
     assert (int(pictures[9].min()), int(pictures[10].max())) == (200, 0)
-    assert prepare_clip(np.zeros((30, 80, 128, 3), np.uint8), video)[1] == 24
+    assert bool(texture[9].any())
+    assert not bool(texture[10:].any())
+    assert prepare_clip(np.zeros((30, 80, 128, 3), np.uint8), video)["frame_count"] == 24
 
 
 def test_the_valid_share_of_each_window_follows_the_length() -> None:

@@ -7,14 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualpath.config import MusicNumbers, NetworkConfig
+from dualpath.config import MusicNumbers, NetworkConfig, VideoNumbers
 from dualpath.export.graphs import graphs
 from dualpath.networks.backbones import open_backbone
 from dualpath.networks.dual_path import DualPathNetwork
 from dualpath.networks.music_cues import KeyCues
 from dualpath.networks.music_spectra import LOWEST_PITCH, MusicSpectra, Spectra, mel_centres
+from dualpath.networks.music_statistics import WindowStatistics
 from dualpath.networks.paths import Fusion, salience
-from dualpath.networks.picture_cues import PictureCues
+from dualpath.networks.picture_cues import PictureCues, PicturePreparation
+from dualpath.networks.picture_texture import PictureTexture
 from dualpath.networks.video import select_key_frames
 from kinoscore.errors import InvalidRequest
 
@@ -82,8 +84,12 @@ def test_a_row_does_not_depend_on_the_rest_of_its_batch(network: DualPathNetwork
 def test_silence_and_black_pictures_give_finite_unit_vectors(network: DualPathNetwork) -> None:
     with torch.no_grad():
         spectra = MusicSpectra(MUSIC)(torch.zeros(4, MUSIC.window_samples), torch.ones(4))
-        music = network.encode_passages(Spectra(*(field.unsqueeze(0) for field in spectra)), torch.ones(1, 4))
-        video = network.encode_clips(torch.zeros(1, 24, 3, 40, 64), torch.ones(1, 24))
+        statistics = WindowStatistics()(spectra, torch.ones(4))
+        music = network.encode_passages(
+            Spectra(*(field.unsqueeze(0) for field in spectra)), statistics.unsqueeze(0), torch.ones(1, 4)
+        )
+        pictures, texture = PicturePreparation(VideoNumbers())(torch.zeros(24, 80, 128, 3, dtype=torch.uint8))
+        video = network.encode_clips(pictures.unsqueeze(0), texture.unsqueeze(0), torch.ones(1, 24))
     for side in (music, video):
         for vector in (side.content, side.emotion.embedding, side.fused):
             assert float(vector.norm()) == pytest.approx(1.0, abs=1e-5)
@@ -205,9 +211,11 @@ def test_the_content_encoder_is_one_or_two_by_its_switch() -> None:
 def test_every_switch_leaves_a_network_that_encodes_both_modalities(switch: dict) -> None:
     network = DualPathNetwork(NetworkConfig(**switch)).eval()
     with torch.no_grad():
-        video = network.encode_clips(torch.rand(2, 24, 3, 40, 64), torch.ones(2, 24))
-        spectra = Spectra(torch.rand(2, 4, 126, 64), torch.rand(2, 4, 30, 60), torch.zeros(2, 4))
-        music = network.encode_passages(spectra, torch.ones(2, 4))
+        texture = torch.rand(2, 24, PictureTexture.TEXTURE)
+        video = network.encode_clips(torch.rand(2, 24, 3, 40, 64), texture, torch.ones(2, 24))
+        spectra = Spectra(torch.rand(2, 4, 126, 64), torch.rand(2, 4, 30, 84), torch.zeros(2, 4))
+        statistics = torch.rand(2, 4, WindowStatistics.WIDTH)
+        music = network.encode_passages(spectra, statistics, torch.ones(2, 4))
     assert video.fused.shape == music.fused.shape == (2, 256)
     assert (video.reconstruction is None) == (switch.get("decoders") is False)
 
@@ -254,7 +262,8 @@ def test_a_torchvision_backbone_serves_pictures_and_spectra() -> None:
     pytest.importorskip("torchvision")
     network = DualPathNetwork(NetworkConfig(frame_backbone="torchvision:shufflenet_v2_x0_5")).eval()
     with torch.no_grad():
-        side = network.encode_clips(torch.rand(1, 24, 3, 40, 64), torch.ones(1, 24))
+        texture = torch.rand(1, 24, PictureTexture.TEXTURE)
+        side = network.encode_clips(torch.rand(1, 24, 3, 40, 64), texture, torch.ones(1, 24))
     assert side.content.shape == (1, 128)
 
 

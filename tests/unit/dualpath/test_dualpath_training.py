@@ -66,8 +66,8 @@ def test_the_objective_falls_when_a_batch_is_learnt(made_up_split) -> None:
     batch = gather(split.arrays, split.index, np.arange(6))
     totals = []
     for _ in range(12):
-        video = network.encode_clips(batch.pictures / 255.0, batch.frame_mask)
-        music = network.encode_passages(batch.spectra, batch.valid)
+        video = network.encode_clips(batch.pictures / 255.0, batch.texture, batch.frame_mask)
+        music = network.encode_passages(batch.spectra, batch.statistics, batch.valid)
         total, _ = objective(video, music, batch, SHORT, 0.0)
         optimiser.zero_grad()
         total.backward()
@@ -81,8 +81,8 @@ def test_every_trained_weight_gets_a_gradient(made_up_split) -> None:
     network = DualPathNetwork(NETWORK)
     batch = gather(split.arrays, split.index, np.arange(4))
     total, losses = objective(
-        network.encode_clips(batch.pictures / 255.0, batch.frame_mask),
-        network.encode_passages(batch.spectra, batch.valid),
+        network.encode_clips(batch.pictures / 255.0, batch.texture, batch.frame_mask),
+        network.encode_passages(batch.spectra, batch.statistics, batch.valid),
         batch,
         SHORT,
         0.0,
@@ -172,7 +172,7 @@ def test_augmentation_repeats_with_its_seed_and_keeps_shapes_and_ranges(made_up_
     def both(seed: int) -> tuple[torch.Tensor, ...]:
         generator = torch.Generator().manual_seed(seed)
         pictures = augment_pictures(batch.pictures, 1.0, generator)
-        return pictures, *augment_spectra(batch.spectra, batch.valid, 1.0, generator)
+        return pictures, *augment_spectra(batch.spectra, 1.0, generator)
 
     first, again, other = both(1), both(1), both(2)
     assert first[0].shape == batch.pictures.shape
@@ -189,6 +189,6 @@ def test_no_augmentation_changes_nothing(made_up_split) -> None:
     batch = gather(split.arrays, split.index, np.arange(2))
     pictures = augment_pictures(batch.pictures, 0.0, torch.Generator().manual_seed(1))
     torch.testing.assert_close(pictures, batch.pictures / 255.0, rtol=0, atol=1e-5)
-    spectra = augment_spectra(batch.spectra, batch.valid, 0.0, torch.Generator().manual_seed(1))
+    spectra = augment_spectra(batch.spectra, 0.0, torch.Generator().manual_seed(1))
     for changed, original in zip(spectra, batch.spectra, strict=True):
         torch.testing.assert_close(changed, original)
