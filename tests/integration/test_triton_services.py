@@ -61,6 +61,7 @@ def settings(repository: ModelRepository, inference: str) -> StackSettings:
         decoder_workers=1,
         grace_seconds=5.0,
         search_seconds=LIMIT_SECONDS,
+        cache_seconds=0.0,  # a clip that came before would be answered without its models
     )
 
 
