@@ -9,6 +9,8 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 from support.repository import write_tiny_repository
 from support.waiting import until
 
@@ -37,6 +39,8 @@ from kinoscore.video.servicer import VideoEncoderServicer
 MAX_UPLOAD = 4_000_000
 MAX_CLIP_SECONDS = 60.0
 MAX_TRACK_SECONDS = 50.0
+# Which frames or windows share a batch depends on when they arrive, and the last bits on the batch.
+BATCHING_TOLERANCE = 1e-5
 
 
 @dataclass
@@ -157,6 +161,21 @@ async def error_of(call: object) -> errors.KinoscoreError:
     return from_rpc_error(caught.value)
 
 
+def leaves(message: Message) -> dict[str, object]:
+    """Every value of a message by its path, so that numbers can be compared within a tolerance."""
+    found: dict[str, object] = {}
+    waiting: list[tuple[str, object]] = [("", MessageToDict(message))]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [(f"{path}.{name}", part) for name, part in value.items()]
+        elif isinstance(value, list):
+            waiting += [(f"{path}[{number}]", part) for number, part in enumerate(value)]
+        else:
+            found[path] = value
+    return found
+
+
 async def test_a_clip_becomes_windows_and_a_whole(encoders: Encoders, clip_bytes: bytes) -> None:
     reply = await encoders.clip(clip_bytes, total_bytes=len(clip_bytes))
     assert reply.space == encoders.manifest.space
@@ -186,7 +205,7 @@ async def test_the_answer_does_not_depend_on_how_the_upload_is_cut(
     replies = [await encoders.clip(clip_bytes, portion=portion) for portion in (3_001, 1_000_000)]
     for reply in replies:
         reply.ClearField("timings")
-    assert replies[0] == replies[1]
+    assert leaves(replies[0]) == pytest.approx(leaves(replies[1]), abs=BATCHING_TOLERANCE)
 
 
 async def test_a_clip_of_one_window_is_that_window(encoders: Encoders, tmp_path: Path) -> None:
@@ -249,7 +268,7 @@ async def test_a_track_is_the_same_however_its_upload_is_cut(encoders: Encoders,
     replies = [await encoders.track(data, portion=portion) for portion in (1_001, 1_000_000)]
     for reply in replies:
         reply.ClearField("timings")
-    assert replies[0] == replies[1]
+    assert leaves(replies[0]) == pytest.approx(leaves(replies[1]), abs=BATCHING_TOLERANCE)
 
 
 async def test_half_a_second_is_a_track(encoders: Encoders, track_folder: Path) -> None:
