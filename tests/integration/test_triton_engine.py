@@ -250,23 +250,24 @@ async def test_versions_come_and_go_under_traffic_without_a_failed_call(
             np.testing.assert_allclose(again, first, rtol=0, atol=1e-5)
             answered += 1
 
-    async def load() -> int:
-        """Loads what lies in the folder; how many calls were answered meanwhile."""
-        before = answered
+    async def load(version: str) -> None:
+        """Loads what lies in the folder; returns once only that version serves and calls go on."""
         await asyncio.to_thread(client.load_model, name)
-        return answered - before
+        await until(lambda: client.get_model_metadata(name).versions == [version], seconds=LIMIT_SECONDS)
+        await until(lambda: len(server.stubs_of(name)) == 1, seconds=LIMIT_SECONDS)
+        before = answered
+        await until(lambda: answered > before, seconds=LIMIT_SECONDS)
 
     async with asyncio.TaskGroup() as group:
         for seed in range(4):
             group.create_task(caller(seed))
         try:
             with server.client() as client:
+                await until(lambda: answered > 0, seconds=LIMIT_SECONDS)
                 shutil.copytree(folder / "1", folder / "2")
-                assert await load() > 0
-                assert client.get_model_metadata(name).versions == ["2"]
+                await load("2")
                 shutil.rmtree(folder / "2")
-                assert await load() > 0
-                assert client.get_model_metadata(name).versions == ["1"]
+                await load("1")
         finally:
             stop.set()
 

@@ -5,15 +5,14 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from support.environments import private_environment
+from support.servers import became_ready, free_ports
 
 __all__ = ["MilvusServer", "milvus_server"]
 
@@ -85,13 +84,9 @@ class MilvusServer:
 
     def _port(self, name: str) -> int:
         if name not in self._ports:
-            with ExitStack() as opened:
-                # More than one at once, so that none is given out twice.
-                probes = [opened.enter_context(socket.socket()) for _ in range(16)]
-                for probe in probes:
-                    probe.bind(("127.0.0.1", 0))
-                free = {probe.getsockname()[1] for probe in probes} - set(self._ports.values())
-                self._ports[name] = free.pop()
+            # One more than are given out, so that one of them is new.
+            free = set(free_ports(len(self._ports) + 1)) - set(self._ports.values())
+            self._ports[name] = free.pop()
         return self._ports[name]
 
     def _configure(self) -> None:
@@ -126,17 +121,14 @@ class MilvusServer:
 
     def _wait(self) -> None:
         assert self.process is not None
-        latest = time.monotonic() + START_SECONDS
-        while self.process.poll() is None and time.monotonic() < latest:
-            try:
-                with urllib.request.urlopen(
-                    f"http://127.0.0.1:{self._port('metrics_port')}/healthz", timeout=5
-                ) as answer:
-                    if b"OK" in answer.read():
-                        return
-            except OSError:
-                time.sleep(0.1)
-        raise AssertionError(f"the Milvus server did not start; see {self._folder / 'log'}")
+        page = f"http://127.0.0.1:{self._port('metrics_port')}/healthz"
+
+        def ready() -> bool:
+            with urllib.request.urlopen(page, timeout=5) as answer:
+                return b"OK" in answer.read()
+
+        if not became_ready(self.process, ready, seconds=START_SECONDS):
+            raise AssertionError(f"the Milvus server did not start; see {self._folder / 'log'}")
 
 
 @contextmanager

@@ -3,30 +3,21 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.servers import became_ready, free_ports
 
-__all__ = ["START_SECONDS", "RedisServer", "free_port", "needs_redis", "redis_server"]
+__all__ = ["START_SECONDS", "RedisServer", "needs_redis", "redis_server"]
 
 START_SECONDS = 30
 
 needs_redis = pytest.mark.skipif(
     shutil.which("redis-server") is None, reason="redis-server is not installed: apt-get install redis-server"
 )
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class RedisServer:
@@ -39,7 +30,7 @@ class RedisServer:
     """
 
     def __init__(self, folder: Path, options: Sequence[str] = (), *, tls: bool = False) -> None:
-        self.port = free_port()
+        [self.port] = free_ports(1)
         ports = ["--port", "0", "--tls-port", str(self.port)] if tls else ["--port", str(self.port)]
         own = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(folder)]
         self._command = ["redis-server", *ports, *own, *options]
@@ -53,12 +44,12 @@ class RedisServer:
     def start(self) -> None:
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT)
-        limit = time.monotonic() + START_SECONDS
-        while self.process.poll() is None and time.monotonic() < limit:
-            if "Ready to accept connections" in self._log.read_text():
-                return
-            time.sleep(0.01)
-        raise AssertionError(f"redis-server did not start:\n{self._log.read_text()}")
+
+        def ready() -> bool:
+            return "Ready to accept connections" in self._log.read_text()
+
+        if not became_ready(self.process, ready, seconds=START_SECONDS):
+            raise AssertionError(f"redis-server did not start:\n{self._log.read_text()}")
 
     def hang(self) -> None:
         """The server keeps its connections and answers nothing."""

@@ -5,11 +5,9 @@ It has the Python backend only, so it serves repositories of the target `python`
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
-import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -20,6 +18,7 @@ from typing import Any
 import psutil
 import tritonclient.grpc as triton_grpc
 from support.environments import private_environment
+from support.servers import became_ready, free_ports
 
 __all__ = ["TritonServer", "running_triton", "triton_environment"]
 
@@ -52,7 +51,7 @@ class TritonServer:
         self._log_path = folder / "triton.log"
         self._regions = f"kinoscore-test-{uuid.uuid4().hex}"
         self._process: subprocess.Popen[bytes]
-        self._ports: tuple[int, int, int]
+        self._ports: list[int]
 
     @property
     def address(self) -> str:
@@ -72,7 +71,7 @@ class TritonServer:
     def start(self) -> None:
         """Starts it on free ports and waits until all models are ready."""
         for _ in range(5):  # another process may take a port first
-            self._ports = _free_ports()
+            self._ports = free_ports(3)
             if self._launch():
                 return
         raise AssertionError(f"tritonserver did not start:\n{self.log[-4000:]}")
@@ -99,12 +98,12 @@ class TritonServer:
         return [
             child
             for child in psutil.Process(self._process.pid).children(recursive=True)
-            if "triton_python_backend_stub" in " ".join(child.cmdline())
+            if "triton_python_backend_stub" in _command_line(child)
         ]
 
     def stubs_of(self, model: str) -> list[psutil.Process]:
         """Those of one model."""
-        return [stub for stub in self.stubs() if f"/{model}/" in " ".join(stub.cmdline())]
+        return [stub for stub in self.stubs() if f"/{model}/" in _command_line(stub)]
 
     def shared_memory(self) -> list[str]:
         """The regions of this server in /dev/shm."""
@@ -170,12 +169,13 @@ class TritonServer:
             self._process = subprocess.Popen(
                 command, env=environment, stdout=log, stderr=log, start_new_session=True
             )
-        limit = time.monotonic() + START_SECONDS
-        while self._process.poll() is None and time.monotonic() < limit:
-            with suppress(OSError):
-                _read(f"http://127.0.0.1:{http}/v2/health/ready")
-                return True
-            time.sleep(0.05)
+
+        def ready() -> bool:
+            _read(f"http://127.0.0.1:{http}/v2/health/ready")
+            return True
+
+        if became_ready(self._process, ready, seconds=START_SECONDS):
+            return True
         self.kill()
         return False
 
@@ -212,12 +212,12 @@ def _backends(program: Path, folder: Path) -> Path:
     return python.parent
 
 
-def _free_ports() -> tuple[int, int, int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-    first, second, third = (probe.getsockname()[1] for probe in probes)
-    for probe in probes:
-        probe.close()
-    return first, second, third
+def _command_line(process: psutil.Process) -> str:
+    """Empty once the process has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def _read(url: str) -> str:

@@ -128,8 +128,9 @@ def prepare_passage(samples: NDArray[np.float32], music: MusicNumbers) -> dict[s
     """float32 [m] -> the music arrays of one pair."""
     windows, valid = cut_passage(samples, music)
     with torch.no_grad():
-        spectra = _music_front_end(music)(torch.from_numpy(windows), torch.from_numpy(valid))
-        statistics = WindowStatistics()(spectra, torch.from_numpy(valid))
+        to_spectra, to_statistics = _music_front_end(music)
+        spectra = to_spectra(torch.from_numpy(windows), torch.from_numpy(valid))
+        statistics = to_statistics(spectra, torch.from_numpy(valid))
     return {
         "mel": spectra.mel.numpy().astype(np.float16),
         "pitch": spectra.pitch.numpy().astype(np.float16),
@@ -145,8 +146,8 @@ def _picture_front_end(video: VideoNumbers) -> PicturePreparation:
 
 
 @functools.cache
-def _music_front_end(music: MusicNumbers) -> MusicSpectra:
-    return MusicSpectra(music)
+def _music_front_end(music: MusicNumbers) -> tuple[MusicSpectra, WindowStatistics]:
+    return MusicSpectra(music), WindowStatistics()
 
 
 def _decode_pair(job: tuple[int, str, str, float, NetworkConfig]) -> tuple[int, dict[str, Any]]:

@@ -22,7 +22,7 @@ from dualpath.networks.music_spectra import (
     mel_centres,
 )
 
-__all__ = ["KeyCues", "MusicCues", "WindowCues", "masked_mean"]
+__all__ = ["KeyCues", "MusicCues", "WindowCues", "masked_deviation", "masked_mean"]
 
 _TEMPOGRAM_BINS = 32
 _TEMPOGRAM_LOWEST = 0.7
@@ -201,6 +201,12 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean over time: values [n, t, c], mask [n, t] -> [n, c]; zero where nothing is real."""
     weights = mask.unsqueeze(2)
     return (values * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-3)
+
+
+def masked_deviation(values: Tensor, mask: Tensor) -> Tensor:
+    """Standard deviation over time: values [n, t, c], mask [n, t] -> [n, c]."""
+    centred = values - masked_mean(values, mask).unsqueeze(1)
+    return torch.sqrt(masked_mean(centred**2, mask) + 1e-6)
 
 
 def _bin_means(values: Tensor, mask: Tensor) -> Tensor:

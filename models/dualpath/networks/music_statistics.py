@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dualpath.config import MusicNumbers
-from dualpath.networks.music_cues import masked_mean
+from dualpath.networks.music_cues import masked_deviation, masked_mean
 from dualpath.networks.music_spectra import (
     BINS,
     MEL_BANDS,
@@ -99,7 +99,7 @@ class WindowStatistics(nn.Module):
             [
                 curves,
                 masked_mean(compressed, pitch_mask),
-                _deviation(compressed, pitch_mask),
+                masked_deviation(compressed, pitch_mask),
                 self._articulation(mel, rise, fall, mask),
                 self._peaks(mel, rise, mask),
                 self._motion(compressed),
@@ -119,10 +119,10 @@ class WindowStatistics(nn.Module):
             [
                 masked_mean(rise, mask),
                 level - level.mean(dim=1, keepdim=True),
-                _deviation(mel, mask),
+                masked_deviation(mel, mask),
                 masked_mean(falls, mask),
-                _deviation(rises, mask),
-                _deviation(falls, mask),
+                masked_deviation(rises, mask),
+                masked_deviation(falls, mask),
                 *stays,
             ],
             dim=1,
@@ -135,7 +135,9 @@ class WindowStatistics(nn.Module):
         sudden = high_rise.amax(dim=2) - high_rise.mean(dim=2)
         both = torch.stack([level, sudden], dim=2)
         counts = torch.stack([((sudden - bound) * 4.0).clamp(0.0, 1.0) for bound in _PEAK_RISES], dim=2)
-        return torch.cat([masked_mean(both, mask), _deviation(both, mask), masked_mean(counts, mask)], dim=1)
+        return torch.cat(
+            [masked_mean(both, mask), masked_deviation(both, mask), masked_mean(counts, mask)], dim=1
+        )
 
     def _motion(self, compressed: Tensor) -> Tensor:
         """By how many semitones the pitches move within 0.5, 1.5 and 2.5 s: correlation at each shift."""
@@ -161,7 +163,7 @@ class WindowStatistics(nn.Module):
         height = (compressed @ self.height) / total
         extent = (compressed @ self.height**2) / total - height**2
         both = torch.stack([height, torch.sqrt(extent.clamp(min=0.0) + 1e-5)], dim=2)
-        return torch.cat([*slopes, masked_mean(both, mask), _deviation(both, mask)], dim=1)
+        return torch.cat([*slopes, masked_mean(both, mask), masked_deviation(both, mask)], dim=1)
 
 
 class PassageStatistics(nn.Module):
@@ -199,7 +201,7 @@ class PassageStatistics(nn.Module):
         return torch.cat(
             [
                 mean,
-                _deviation(statistics, window_mask),
+                masked_deviation(statistics, window_mask),
                 self._tempogram(windows[:, :, : WindowStatistics.CURVES]),
                 self._spread(mean[:, WindowStatistics.PROFILE]),
             ],
@@ -226,12 +228,6 @@ class PassageStatistics(nn.Module):
         centred = centred / (torch.sqrt((centred**2).sum(dim=1, keepdim=True)) + 1e-3)
         shifted = functional.pad(centred, (_PROFILE_LAGS - 1, _PROFILE_LAGS - 1))[:, self.shifts]
         return torch.cat([places, widths, (shifted * centred.unsqueeze(1)).sum(dim=2)], dim=1)
-
-
-def _deviation(values: Tensor, mask: Tensor) -> Tensor:
-    """Standard deviation over time: values [n, t, c], mask [n, t] -> [n, c]."""
-    centred = values - masked_mean(values, mask).unsqueeze(1)
-    return torch.sqrt(masked_mean(centred**2, mask) + 1e-6)
 
 
 def _shift_index(reach: int) -> Tensor:

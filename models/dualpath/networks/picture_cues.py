@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dualpath.config import VideoNumbers
-from dualpath.networks.picture_texture import PictureTexture
+from dualpath.networks.picture_texture import PictureTexture, luminance_of
 
 __all__ = ["GRID_HEIGHT", "GRID_WIDTH", "PictureCues", "PicturePreparation"]
 
@@ -57,7 +57,7 @@ class PictureCues(nn.Module):
         self.register_buffer("to_xyz", matrix.view(3, 3, 1, 1), persistent=False)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        luminance = 0.299 * pictures[:, 0:1] + 0.587 * pictures[:, 1:2] + 0.114 * pictures[:, 2:3]
+        luminance = luminance_of(pictures)
         # Colour is read at half the size again: its statistics do not change, its cost does.
         small = functional.avg_pool2d(pictures, 2)
         small_luminance = functional.avg_pool2d(luminance, 2)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from dualpath.config import VideoNumbers
 
-__all__ = ["PictureTexture"]
+__all__ = ["PictureTexture", "luminance_of"]
 
 _EDGE_GROWTH = (3, 3, 5)  # windows of 3, 5 and 9 pixels: each is slid over the one before
 _EDGE_STEEPNESS = (0.15, 0.25, 0.35, 0.5, 0.7, 0.9)
@@ -55,7 +55,7 @@ class PictureTexture(nn.Module):
             self.register_buffer(name, torch.from_numpy(values.astype(np.float32)), persistent=False)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        luminance = 0.299 * pictures[:, 0:1] + 0.587 * pictures[:, 1:2] + 0.114 * pictures[:, 2:3]
+        luminance = luminance_of(pictures)
         small = functional.avg_pool2d(luminance, 2)
         return torch.cat(
             [_glints(pictures), _edges(luminance), self._spectrum(small.squeeze(1)), _detail(small)], dim=1
@@ -74,6 +74,11 @@ class PictureTexture(nn.Module):
         power = (real**2 + imaginary**2).flatten(1)
         peaks = torch.log(power @ self.scales + _POWER_FLOOR) - torch.log(power + _POWER_FLOOR) @ self.scales
         return torch.cat([torch.log(power @ self.directions + _POWER_FLOOR), peaks], dim=1)
+
+
+def luminance_of(pictures: Tensor) -> Tensor:
+    """[n, 3, h, w] RGB -> [n, 1, h, w]; the weights of ITU-R BT.601."""
+    return 0.299 * pictures[:, 0:1] + 0.587 * pictures[:, 1:2] + 0.114 * pictures[:, 2:3]
 
 
 def _glints(pictures: Tensor) -> Tensor:

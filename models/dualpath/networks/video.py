@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dualpath.config import NetworkConfig
 from dualpath.networks.backbones import global_pool, open_backbone
-from dualpath.networks.music_cues import masked_mean
+from dualpath.networks.music_cues import masked_deviation, masked_mean
 from dualpath.networks.paths import Emotion, EmotionHead, SequenceAdapter, salience
 from dualpath.networks.picture_cues import GRID_HEIGHT, GRID_WIDTH, PictureCues
 from dualpath.networks.picture_texture import PictureTexture
@@ -150,10 +150,8 @@ def _statistics(fixed: Tensor, mask: Tensor) -> Tensor:
     """[n, t, 367] -> [n, 1101]: mean, deviation and mean change over time; the grid relative to its mean."""
     cues, grids = fixed[:, :, :-_GRID], fixed[:, :, -_GRID:]
     values = torch.cat([cues, grids - grids.mean(dim=2, keepdim=True)], dim=2)
-    mean = masked_mean(values, mask)
-    deviation = torch.sqrt(masked_mean((values - mean.unsqueeze(1)) ** 2, mask) + 1e-6)
     change = masked_mean((values[:, 1:] - values[:, :-1]).abs(), mask[:, 1:] * mask[:, :-1])
-    return torch.cat([mean, deviation, change], dim=1)
+    return torch.cat([masked_mean(values, mask), masked_deviation(values, mask), change], dim=1)
 
 
 def select_key_frames(salience: Tensor, mask: Tensor, count: int, separation_frames: float) -> Tensor:

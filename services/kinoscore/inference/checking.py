@@ -5,24 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from kinoscore.errors import InvalidRepository
 from kinoscore.inference.onnx import read_signature
 from kinoscore.inference.repository import MANIFEST_FILE, ModelEntry, ModelRepository
-from kinoscore.inference.signature import Port, Signature
-from kinoscore.inference.targets import BACKENDS
+from kinoscore.inference.signature import Port, Signature, declared_shape
+from kinoscore.inference.targets import BACKENDS, TRITON_TYPES
 
 __all__ = ["Flaw", "check_repository"]
 
 _WRITE_CONFIGURATION = "write the configurations again with `kinoscore models convert`"
 _WRITE_REPOSITORY = "write the repository again with `dualpath export`"
-_TYPES = {
-    model_config_pb2.TYPE_UINT8: np.dtype(np.uint8),
-    model_config_pb2.TYPE_FP32: np.dtype(np.float32),
-}
+_TYPES = {model_config_pb2.DataType.Value(name): dtype for dtype, name in TRITON_TYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +108,7 @@ def _port_differences(kind: str, declared: Any, ports: tuple[Port, ...]) -> Iter
         dtype = _TYPES.get(other.data_type)
         if dtype != port.dtype:
             yield f"has the {kind} {port.name} as {dtype or 'another type'}, and the graph as {port.dtype}"
-        shape = tuple(other.reshape.shape if other.HasField("reshape") else other.dims)
+        shape = declared_shape(other)
         if shape != port.shape:
             yield f"has the {kind} {port.name} as {list(shape)} a row, and the graph as {list(port.shape)}"
     for name in found:

@@ -9,7 +9,7 @@ import numpy as np
 from kinoscore.errors import InternalError
 from kinoscore.inference.engine import Array
 
-__all__ = ["Port", "Signature"]
+__all__ = ["Port", "Signature", "declared_shape"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +46,8 @@ class Signature:
                     f"with n > 0, not {array.dtype}{list(array.shape)}"
                 )
         return rows
+
+
+def declared_shape(port: Any) -> tuple[int, ...]:
+    """The sizes of a row of an input or output of Triton's ModelConfig, after its reshape."""
+    return tuple(port.reshape.shape if port.HasField("reshape") else port.dims)

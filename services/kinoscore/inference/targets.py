@@ -20,6 +20,7 @@ from kinoscore.inference.signature import Port, Signature
 
 __all__ = [
     "BACKENDS",
+    "TRITON_TYPES",
     "Device",
     "Port",
     "Signature",
@@ -38,7 +39,7 @@ _LONGEST_QUEUEING_MICROSECONDS = 600_000_000
 _SMALLEST_PREFERRED_BATCH = 4
 _TENSORRT_WORKSPACE_BYTES = 1 << 30
 
-_TYPES = {np.dtype(np.uint8): "TYPE_UINT8", np.dtype(np.float32): "TYPE_FP32"}
+TRITON_TYPES = {np.dtype(np.uint8): "TYPE_UINT8", np.dtype(np.float32): "TYPE_FP32"}
 
 
 class Target(StrEnum):
@@ -141,15 +142,17 @@ def new_repository(destination: Path) -> Iterator[Path]:
     if destination.exists() and any(destination.iterdir()) and not (destination / MANIFEST_FILE).is_file():
         raise FailedPrecondition(f"{destination} is not empty and no model repository: choose another folder")
     temporary = destination.with_name(f".{destination.name}.{os.getpid()}")
+    replaced = temporary.with_suffix(".replaced")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
         yield temporary
         if destination.exists():
-            shutil.rmtree(destination)
+            destination.rename(replaced)
         temporary.rename(destination)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for leftover in (temporary, replaced):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _preferred_batch_sizes(largest: int) -> list[int]:
@@ -165,7 +168,7 @@ def _preferred_batch_sizes(largest: int) -> list[int]:
 def _port_text(kind: str, port: Port) -> str:
     reshape = "" if port.shape else "\n  reshape: { shape: [ ] }"
     return (
-        f'{kind} {{\n  name: "{port.name}"\n  data_type: {_TYPES[port.dtype]}\n'
+        f'{kind} {{\n  name: "{port.name}"\n  data_type: {TRITON_TYPES[port.dtype]}\n'
         f"  dims: [ {_dimensions(port)} ]{reshape}\n}}\n"
     )
 
@@ -202,7 +205,7 @@ def _tensorrt_text(half_precision: bool) -> str:
 
 def _warm_up_text(size: int, inputs: tuple[Port, ...]) -> str:
     values = "".join(
-        f'  inputs {{ key: "{port.name}" value {{ data_type: {_TYPES[port.dtype]} '
+        f'  inputs {{ key: "{port.name}" value {{ data_type: {TRITON_TYPES[port.dtype]} '
         f"dims: [ {_dimensions(port)} ] random_data: true }} }}\n"
         for port in inputs
     )

@@ -26,7 +26,7 @@ from kinoscore.errors import (
 from kinoscore.inference.engine import Array, Inference
 from kinoscore.inference.repository import MODEL_NAMES, Manifest
 from kinoscore.inference.shared_memory import WORTHWHILE_BYTES, Loan, SharedRegions
-from kinoscore.inference.signature import Port, Signature
+from kinoscore.inference.signature import Port, Signature, declared_shape
 
 __all__ = ["TritonEngine"]
 
@@ -383,10 +383,9 @@ class _Model:
 
 
 def _port(declared: Any) -> Port:
-    shape = tuple(declared.reshape.shape) if declared.HasField("reshape") else tuple(declared.dims)
     enum = type(declared).DESCRIPTOR.fields_by_name["data_type"].enum_type
     kind = enum.values_by_number[declared.data_type].name.removeprefix(_TYPE_PREFIX)
-    return Port(declared.name, np.dtype(triton_to_np_dtype(kind)), shape)
+    return Port(declared.name, np.dtype(triton_to_np_dtype(kind)), declared_shape(declared))
 
 
 def _space_of(name: str) -> str:

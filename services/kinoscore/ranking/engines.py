@@ -8,6 +8,7 @@ import errno
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -48,6 +49,23 @@ Limit = Callable[[], float]
 """Tells the seconds that are left, each time it is called; raises DeadlineExceeded when none are."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Search:
+    """What is wanted of a partition: the `most` rows nearest to each query, among those that pass.
+
+    Attributes:
+        queries: float32 [n, dimension].
+        columns: what is told of each row.
+    """
+
+    collection: str
+    queries: NDArray[np.float32]
+    expression: str
+    partition: str
+    most: int
+    columns: list[str]
+
+
 class Engine(Protocol):
     """A connection to Milvus; used from the threads of the store."""
 
@@ -74,17 +92,7 @@ class Engine(Protocol):
         """Returns when every search, of any client, finds what this process has written so far."""
         ...
 
-    def search(
-        self,
-        collection: str,
-        queries: NDArray[np.float32],
-        expression: str,
-        partition: str,
-        *,
-        most: int,
-        columns: list[str],
-        limit: Limit,
-    ) -> list[list[Row]]:
+    def search(self, wanted: Search, limit: Limit) -> list[list[Row]]:
         """For each query the `most` nearest rows by inner product that pass the expression, or all where
         there are fewer; best first, each with its columns and `distance`.
         """
@@ -152,27 +160,8 @@ class LiteEngine:
     def settle(self, collection: str, limit: Limit) -> None:
         """Nothing is to be waited for: a write is seen when it returns."""
 
-    def search(
-        self,
-        collection: str,
-        queries: NDArray[np.float32],
-        expression: str,
-        partition: str,
-        *,
-        most: int,
-        columns: list[str],
-        limit: Limit,
-    ) -> list[list[Row]]:
-        answers = self.client.search(
-            collection,
-            data=list(queries),
-            limit=most,
-            filter=expression,
-            output_fields=columns,
-            partition_names=[partition],
-            timeout=limit(),
-        )
-        return [_to_rows(hits) for hits in answers]
+    def search(self, wanted: Search, limit: Limit) -> list[list[Row]]:
+        return _nearest(self.client, wanted, limit)
 
     def query_all(
         self, collection: str, expression: str, columns: list[str], partition: str, limit: Limit
@@ -233,44 +222,22 @@ class ServerEngine:
             collection, 'pk == ""', output_fields=["pk"], consistency_level="Strong", timeout=limit()
         )
 
-    def search(
-        self,
-        collection: str,
-        queries: NDArray[np.float32],
-        expression: str,
-        partition: str,
-        *,
-        most: int,
-        columns: list[str],
-        limit: Limit,
-    ) -> list[list[Row]]:
+    def search(self, wanted: Search, limit: Limit) -> list[list[Row]]:
         """HNSW may reach fewer rows than there are when a filter keeps few of them. A list that came out
         short is searched again as broadly as Milvus can; if that is not enough, all rows that pass are
         compared.
         """
 
-        def nearest(ef: int) -> list[list[Row]]:
-            answers = self.client.search(
-                collection,
-                data=list(queries),
-                limit=most,
-                filter=expression,
-                search_params={"params": {"ef": ef}},
-                output_fields=columns,
-                partition_names=[partition],
-                timeout=limit(),
-            )
-            return [_to_rows(hits) for hits in answers]
-
-        found = nearest(min(max(EF, EF_PER_ROW * most), MOST_EF))
+        client, most, place = self.client, wanted.most, (wanted.collection, wanted.expression)
+        found = _nearest(client, wanted, limit, ef=min(max(EF, EF_PER_ROW * most), MOST_EF))
         if _shortest(found) == most:
             return found
-        enough = min(most, count_rows(self.client, collection, expression, limit, partition))
+        enough = min(most, count_rows(client, *place, limit, wanted.partition))
         if _shortest(found) < enough:
-            found = nearest(MOST_EF)
+            found = _nearest(client, wanted, limit, ef=MOST_EF)
         if _shortest(found) < enough:
-            pages = self.query_all(collection, expression, [*columns, "vector"], partition, limit)
-            found = compare_all(queries, pages, most)
+            pages = self.query_all(*place, [*wanted.columns, "vector"], wanted.partition, limit)
+            found = compare_all(wanted.queries, pages, most)
         return found
 
     def query_all(
@@ -363,5 +330,16 @@ def _shortest(found: Sequence[Sequence[Row]]) -> int:
     return min(len(rows) for rows in found)
 
 
-def _to_rows(hits: Any) -> list[Row]:
-    return [{**hit["entity"], "distance": hit["distance"]} for hit in hits]
+def _nearest(client: MilvusClient, wanted: Search, limit: Limit, **parameters: int) -> list[list[Row]]:
+    """One search of Milvus; the parameters are those of the index."""
+    answers = client.search(
+        wanted.collection,
+        data=list(wanted.queries),
+        limit=wanted.most,
+        filter=wanted.expression,
+        search_params={"params": parameters} if parameters else None,
+        output_fields=wanted.columns,
+        partition_names=[wanted.partition],
+        timeout=limit(),
+    )
+    return [[{**hit["entity"], "distance": hit["distance"]} for hit in hits] for hits in answers]

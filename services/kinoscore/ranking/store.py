@@ -29,7 +29,7 @@ from pymilvus import MilvusException
 
 from kinoscore.errors import NotFound, SpaceMismatch, Unavailable
 from kinoscore.ranking import rows, spaces
-from kinoscore.ranking.engines import Engine, Limit, open_engine, translated
+from kinoscore.ranking.engines import Engine, Limit, Search, open_engine, translated
 from kinoscore.ranking.expressions import quote, to_milvus
 from kinoscore.ranking.filters import Filter
 from kinoscore.ranking.rows import PASSAGES, TRACKS, Passage, Row, Track, TrackRecord
@@ -345,9 +345,8 @@ class MilvusStore:
         if self._unflushed >= ROWS_TO_FLUSH_BEFORE_SEARCH and self._engine.embedded:
             self._flush(limit)
         columns = ["track_id", "passage", "passage_count", "valence", "artist"]
-        answers = self._engine.search(
-            self._collection, queries, expression, partition, most=most, columns=columns, limit=limit
-        )
+        wanted = Search(self._collection, queries, expression, partition, most, columns)
+        answers = self._engine.search(wanted, limit)
         return [[_to_found(row) for row in found] for found in answers]
 
     def _fetch(self, keys: Sequence[str], columns: list[str], partition: str, limit: Limit) -> list[Row]:

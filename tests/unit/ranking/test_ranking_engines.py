@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pymilvus import MilvusException
 
 from kinoscore.errors import FailedPrecondition, InternalError, KinoscoreError, StorageFull, Unavailable
-from kinoscore.ranking.engines import MOST_EF, Row, ServerEngine, compare_all, to_our_error
+from kinoscore.ranking.engines import MOST_EF, Row, Search, ServerEngine, compare_all, to_our_error
 
 DIMENSION = 4
 
@@ -65,7 +65,7 @@ def found_in(library: Library, most: int) -> tuple[list[list[int]], list[list[in
     engine = ServerEngine("http://localhost:19530")
     engine.client = library  # type: ignore[assignment]
     queries = np.random.default_rng(4).standard_normal((2, DIMENSION)).astype(np.float32)
-    found = engine.search("c", queries, "", "p", most=most, columns=["number"], limit=seconds)
+    found = engine.search(Search("c", queries, "", "p", most, ["number"]), seconds)
     for rows in found:
         assert [row["distance"] for row in rows] == sorted((row["distance"] for row in rows), reverse=True)
     return [[row["number"] for row in rows] for rows in found], [

@@ -10,7 +10,7 @@ from urllib.request import urlopen
 import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.redis_server import free_port
+from support.servers import free_ports
 from support.waiting import until
 
 from kinoscore.errors import FailedPrecondition, InvalidRequest
@@ -56,7 +56,7 @@ def growth(name: str, **labels: str) -> Callable[[], float]:
 
 @pytest.fixture
 async def server() -> Any:
-    running = Server(FusionSettings(port=0, metrics_port=free_port(), grace_seconds=5.0))
+    running = Server(FusionSettings(port=0, metrics_port=free_ports(1)[0], grace_seconds=5.0))
     fusion = Fusion()
     running.add(fusion)
     async with grpc.aio.insecure_channel(await running.start()) as channel:

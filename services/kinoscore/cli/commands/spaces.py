@@ -43,7 +43,7 @@ def list_spaces(as_json: bool, data: Path, **options: Any) -> None:
         for space in found:
             click.echo(f"{space.space}  {space.tracks:>8} tracks{'  active' if space.active else ''}")
         if not found:
-            message(f"the vector store {location} has no spaces")
+            message("the vector store has no spaces")  # its URL may hold a password
 
     run(work())
 
