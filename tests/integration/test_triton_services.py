@@ -1,13 +1,16 @@
 """The whole stack with its models on a real tritonserver, also while that is lost and when it returns."""
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.repository import write_tiny_repository
 from support.triton import TritonServer, running_triton
 
@@ -23,6 +26,8 @@ from kinoscore.runtime.settings import StackSettings
 from kinoscore.stack import Stack
 
 LIMIT_SECONDS = 120.0
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 RATE = 22050
 
 
@@ -119,6 +124,39 @@ async def test_a_lost_triton_fails_recommendations_in_time_and_nothing_else_and_
             except Unavailable:
                 assert time.monotonic() - started < 5
         assert [hit.score for hit in after.hits] == pytest.approx([hit.score for hit in before.hits])
+
+
+@pytest.mark.parametrize("fault", ["killed", "hung"])
+async def test_the_encoders_do_not_serve_while_triton_is_lost_and_the_others_do(
+    server: TritonServer, repository: ModelRepository, tmp_path: Path, fault: str
+) -> None:
+    encoders = [f"kinoscore.v1.{name}Service" for name in ("VideoEncoder", "MusicEncoder", "Fusion")]
+    others = [f"kinoscore.v1.{name}Service" for name in ("Ranking", "Recommender")]
+    stack = Stack(DataFolder(tmp_path, purpose="test"), settings(repository, server.url))
+    async with grpc.aio.insecure_channel(await stack.start()) as channel, asyncio.timeout(LIMIT_SECONDS):
+        stub = health_pb2_grpc.HealthStub(channel)
+
+        async def become(encoder: int) -> None:
+            expected = {**dict.fromkeys(encoders, encoder), **dict.fromkeys(others, SERVING), "": encoder}
+            for name, status in expected.items():
+                request = health_pb2.HealthCheckRequest(service=name)
+                while (await stub.Check(request)).status != status:  # noqa: ASYNC110 - it is asked, it tells nothing
+                    await asyncio.sleep(0.05)
+
+        await become(SERVING)
+        if fault == "killed":
+            await asyncio.to_thread(server.kill)
+        else:
+            server.signal(signal.SIGSTOP)
+        try:
+            await become(NOT_SERVING)
+        finally:
+            if fault == "killed":
+                await asyncio.to_thread(server.restart)
+            else:
+                server.signal(signal.SIGCONT)
+        await become(SERVING)
+    await stack.close()
 
 
 async def test_the_doctor_asks_the_server(

@@ -27,6 +27,14 @@ class FusionServicer(fusion_pb2_grpc.FusionServiceServicer):
         self._manifest = manifest
         self._settings = settings
 
+    async def check(self, deadline: Deadline) -> None:
+        """Returns when the models answer.
+
+        Raises:
+            Unavailable, FailedPrecondition: as `InferenceEngine.check`.
+        """
+        await self._engine.check()
+
     async def Fuse(
         self, request: fusion_pb2.FuseRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> fusion_pb2.FuseResponse:

@@ -45,6 +45,14 @@ class MusicEncoderServicer(music_pb2_grpc.MusicEncoderServiceServicer):
         self._manifest = manifest
         self._settings = settings
 
+    async def check(self, deadline: Deadline) -> None:
+        """Returns when the models answer.
+
+        Raises:
+            Unavailable, FailedPrecondition: as `InferenceEngine.check`.
+        """
+        await self._engine.check()
+
     async def EncodeTrack(
         self,
         request_iterator: AsyncIterator[music_pb2.EncodeTrackRequest],

@@ -23,6 +23,8 @@ _logger = logging.getLogger(__name__)
 CHECK_EVERY_SECONDS = 2.0
 CHECK_SECONDS = 5.0
 """How long a check may take: longer than a busy engine, shorter than an orchestrator's patience."""
+CHECK_OVERRUN_SECONDS = 1.0
+"""How much longer a check is waited for: it can say better than we what does not answer."""
 
 
 @runtime_checkable
@@ -31,6 +33,9 @@ class Checked(Protocol):
 
     async def check(self, deadline: Deadline) -> None:
         """Returns when the service can do its work.
+
+        Args:
+            deadline: the most that looking may take.
 
         Raises:
             KinoscoreError: it cannot; the message says why.
@@ -184,17 +189,31 @@ class Server:
         """Keeps what health says of a service in step with its check."""
         while True:
             await asyncio.sleep(CHECK_EVERY_SECONDS)
-            try:
-                await self._checked[name].check(Deadline.after(CHECK_SECONDS))
-            except KinoscoreError as error:
-                if name not in self._failing:
-                    _logger.error("not serving", extra={"facts": {"service": name, "reason": error.message}})
-                self._failing.add(name)
-            else:
+            problem = await _problem(self._checked[name])
+            if problem is None:
                 if name in self._failing:
                     _logger.info("serving again", extra={"facts": {"service": name}})
                 self._failing.discard(name)
+            else:
+                if name not in self._failing:
+                    _logger.error("not serving", extra={"facts": {"service": name, "reason": problem}})
+                self._failing.add(name)
             states = {name: name not in self._failing, "": not self._failing}
             for told, well in states.items():
                 status = health_pb2.HealthCheckResponse
                 await self._health.set(told, status.SERVING if well else status.NOT_SERVING)
+
+
+async def _problem(servicer: Checked) -> str | None:
+    """Why the service cannot do its work; None when it can."""
+    try:
+        async with asyncio.timeout(CHECK_SECONDS + CHECK_OVERRUN_SECONDS):
+            await servicer.check(Deadline.after(CHECK_SECONDS))
+    except KinoscoreError as error:
+        return error.message
+    except TimeoutError:
+        return f"what it needs does not answer within {CHECK_SECONDS:g} s"
+    except Exception as error:  # a defect must not end the watch: health would stay as it is for ever
+        _logger.exception("a check failed")
+        return f"a defect of kinoscore ({type(error).__name__})"
+    return None

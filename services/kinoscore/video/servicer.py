@@ -47,6 +47,14 @@ class VideoEncoderServicer(video_pb2_grpc.VideoEncoderServiceServicer):
         self._spec = FrameSpec(video.frame_width, video.frame_height, video.frames_per_second)
         self._limits = Limits(settings.max_upload_bytes, settings.max_clip_seconds, settings.max_pixels)
 
+    async def check(self, deadline: Deadline) -> None:
+        """Returns when the models answer.
+
+        Raises:
+            Unavailable, FailedPrecondition: as `InferenceEngine.check`.
+        """
+        await self._engine.check()
+
     async def EncodeClip(
         self,
         request_iterator: AsyncIterator[video_pb2.EncodeClipRequest],
