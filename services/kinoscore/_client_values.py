@@ -13,6 +13,7 @@ __all__ = [
     "IndexedTrack",
     "KeyFrame",
     "Recommendation",
+    "Spaces",
     "StoredTrack",
     "Timings",
     "Track",
@@ -263,7 +264,7 @@ class TrackUpdate:
 
 @dataclass(frozen=True, slots=True)
 class CatalogueDescription:
-    """The embedding space that is served, and how many tracks the catalogue holds in it."""
+    """An embedding space, and how many tracks the catalogue holds in it."""
 
     space: str
     track_count: int
@@ -271,3 +272,20 @@ class CatalogueDescription:
     @classmethod
     def of(cls, message: ranking_pb2.DescribeSpaceResponse) -> "CatalogueDescription":
         return cls(message.space, message.track_count)
+
+
+@dataclass(frozen=True, slots=True)
+class Spaces:
+    """The embedding spaces of a server.
+
+    `active` is the one that is searched; `served` are those whose models are there. `sole_owner` says that
+    the index is a folder of this server alone.
+    """
+
+    active: str
+    served: tuple[str, ...]
+    sole_owner: bool
+
+    @classmethod
+    def of(cls, message: ranking_pb2.ListSpacesResponse) -> "Spaces":
+        return cls(message.active_space, tuple(message.served_spaces), message.sole_owner)

@@ -16,6 +16,7 @@ from kinoscore._client_values import (
     CatalogueDescription,
     IndexedTrack,
     Recommendation,
+    Spaces,
     StoredTrack,
     Track,
     TrackUpdate,
@@ -76,6 +77,7 @@ class Client:
         emotion_weight: float | None = None,
         max_per_artist: int = 0,
         catalogue: str = "",
+        space: str = "",
         timeout: float | None = None,
     ) -> Recommendation:
         """Ranks the tracks of a catalogue for a clip.
@@ -89,6 +91,7 @@ class Client:
                 where not set.
             max_per_artist: most tracks of one artist; 0 for no limit.
             catalogue: `default` when empty.
+            space: the embedding space to be answered in; the active one when empty.
 
         Raises:
             InvalidMedia: the clip holds no video that can be decoded.
@@ -96,7 +99,7 @@ class Client:
             KinoscoreError: any other of `kinoscore.errors`.
         """
         settings = _recommend_settings(
-            k, filter, fused_weight, content_weight, emotion_weight, max_per_artist, catalogue
+            k, filter, fused_weight, content_weight, emotion_weight, max_per_artist, catalogue, space
         )
         with opened(clip) as upload:
             requests = _recommend_requests(settings, upload)
@@ -108,6 +111,8 @@ class Client:
         track: Track | None = None,
         *,
         catalogue: str = "",
+        space: str = "",
+        expected_digest: str = "",
         timeout: float | None = None,
     ) -> IndexedTrack:
         """Adds a track, or replaces the one with the same id.
@@ -115,27 +120,32 @@ class Client:
         Args:
             sound: a path, the bytes of a media file, or a file opened in binary mode.
             track: what is known of it; a path fills in an empty `source_uri`.
+            space: the embedding space to index in; the active one when empty.
+            expected_digest: of the sound, as `Track.digest`; another sound is refused.
 
         Raises:
             InvalidMedia: the file holds no sound that can be decoded.
+            FailedPrecondition: it holds another sound than the expected one.
             KinoscoreError: any other of `kinoscore.errors`.
         """
-        settings = _index_settings(sound, track, catalogue)
+        settings = _index_settings(sound, track, catalogue, space, expected_digest)
         with opened(sound) as upload:
             requests = _index_requests(settings, upload)
             return IndexedTrack.of(self._upload(self._recommender.IndexTrack, requests, upload, timeout))
 
-    def get_track(self, track_id: str, *, catalogue: str = "", timeout: float | None = None) -> StoredTrack:
+    def get_track(
+        self, track_id: str, *, catalogue: str = "", space: str = "", timeout: float | None = None
+    ) -> StoredTrack:
         """Tells what the index holds of a track.
 
         Raises:
             NotFound: there is none with this id.
         """
-        request = ranking_pb2.GetTrackRequest(catalogue=catalogue, track_id=track_id)
+        request = ranking_pb2.GetTrackRequest(catalogue=catalogue, track_id=track_id, space=space)
         return StoredTrack.of(self._call(self._library.GetTrack, request, timeout).track)
 
     def list_tracks(
-        self, *, filter: str = "", catalogue: str = "", timeout: float | None = None
+        self, *, filter: str = "", catalogue: str = "", space: str = "", timeout: float | None = None
     ) -> Iterator[Track]:
         """Yields the tracks in order of their ids, page by page; the timeout is a page's.
 
@@ -144,32 +154,66 @@ class Client:
         """
         token = ""
         while True:
-            page = self._call(self._library.ListTracks, _list_request(catalogue, filter, token), timeout)
+            page = self._call(
+                self._library.ListTracks, _list_request(catalogue, space, filter, token), timeout
+            )
             yield from map(Track.of, page.tracks)
             token = page.next_page_token
             if not token:
                 return
 
-    def update_track(self, track: Track, *, catalogue: str = "", timeout: float | None = None) -> TrackUpdate:
+    def update_track(
+        self, track: Track, *, catalogue: str = "", space: str = "", timeout: float | None = None
+    ) -> TrackUpdate:
         """Replaces title, artist, licence, attribution, tags and source of a track without encoding it again.
+
+        Where no space is named, it happens in each one that is served.
 
         Raises:
             NotFound: there is none with this id.
         """
-        request = ranking_pb2.UpdateTrackMetadataRequest(catalogue=catalogue, metadata=track.message())
+        request = ranking_pb2.UpdateTrackMetadataRequest(
+            catalogue=catalogue, metadata=track.message(), space=space
+        )
         return TrackUpdate.of(self._call(self._library.UpdateTrackMetadata, request, timeout))
 
     def remove_tracks(
-        self, track_ids: Iterable[str], *, catalogue: str = "", timeout: float | None = None
+        self, track_ids: Iterable[str], *, catalogue: str = "", space: str = "", timeout: float | None = None
     ) -> tuple[str, ...]:
-        """Removes tracks from the index and returns the ids of those that existed."""
-        request = ranking_pb2.DeleteTracksRequest(catalogue=catalogue, track_ids=track_ids)
+        """Removes tracks from the index and returns the ids of those that existed.
+
+        Where no space is named, it happens in each one that is served.
+        """
+        request = ranking_pb2.DeleteTracksRequest(catalogue=catalogue, track_ids=track_ids, space=space)
         return tuple(self._call(self._library.DeleteTracks, request, timeout).deleted_track_ids)
 
-    def describe(self, *, catalogue: str = "", timeout: float | None = None) -> CatalogueDescription:
-        """Tells the embedding space that is served and how many tracks the catalogue holds."""
-        request = ranking_pb2.DescribeSpaceRequest(catalogue=catalogue)
+    def describe(
+        self, *, catalogue: str = "", space: str = "", timeout: float | None = None
+    ) -> CatalogueDescription:
+        """Tells how many tracks the catalogue holds in an embedding space, the active one when empty."""
+        request = ranking_pb2.DescribeSpaceRequest(catalogue=catalogue, space=space)
         return CatalogueDescription.of(self._call(self._library.DescribeSpace, request, timeout))
+
+    def spaces(self, *, timeout: float | None = None) -> Spaces:
+        """Tells which embedding space is active and which are served."""
+        return Spaces.of(self._call(self._library.ListSpaces, ranking_pb2.ListSpacesRequest(), timeout))
+
+    def switch_space(self, space: str, *, force: bool = False, timeout: float | None = None) -> str:
+        """Makes an embedding space the active one; returns the one that was, empty when none was.
+
+        Raises:
+            NotFound: the index has no such space.
+            FailedPrecondition: it holds no track, and `force` is not set.
+        """
+        request = ranking_pb2.SwitchSpaceRequest(space=space, force=force)
+        return str(self._call(self._library.SwitchSpace, request, timeout).previous_space)
+
+    def catalogues(self, *, space: str = "", timeout: float | None = None) -> dict[str, int]:
+        """Tells the catalogues that have tracks in an embedding space, with how many."""
+        answer = self._call(
+            self._library.ListCatalogues, ranking_pb2.ListCataloguesRequest(space=space), timeout
+        )
+        return {one.catalogue: one.track_count for one in answer.catalogues}
 
     def _call(self, method: Callable[..., Any], request: object, timeout: float | None) -> Any:
         try:
@@ -227,11 +271,12 @@ class AsyncClient:
         emotion_weight: float | None = None,
         max_per_artist: int = 0,
         catalogue: str = "",
+        space: str = "",
         timeout: float | None = None,
     ) -> Recommendation:
         """As `Client.recommend`."""
         settings = _recommend_settings(
-            k, filter, fused_weight, content_weight, emotion_weight, max_per_artist, catalogue
+            k, filter, fused_weight, content_weight, emotion_weight, max_per_artist, catalogue, space
         )
         with opened(clip) as upload:
             requests = _in_thread(_recommend_requests(settings, upload))
@@ -243,28 +288,30 @@ class AsyncClient:
         track: Track | None = None,
         *,
         catalogue: str = "",
+        space: str = "",
+        expected_digest: str = "",
         timeout: float | None = None,
     ) -> IndexedTrack:
         """As `Client.index`."""
-        settings = _index_settings(sound, track, catalogue)
+        settings = _index_settings(sound, track, catalogue, space, expected_digest)
         with opened(sound) as upload:
             requests = _in_thread(_index_requests(settings, upload))
             return IndexedTrack.of(await self._upload(self._recommender.IndexTrack, requests, timeout))
 
     async def get_track(
-        self, track_id: str, *, catalogue: str = "", timeout: float | None = None
+        self, track_id: str, *, catalogue: str = "", space: str = "", timeout: float | None = None
     ) -> StoredTrack:
         """As `Client.get_track`."""
-        request = ranking_pb2.GetTrackRequest(catalogue=catalogue, track_id=track_id)
+        request = ranking_pb2.GetTrackRequest(catalogue=catalogue, track_id=track_id, space=space)
         return StoredTrack.of((await self._call(self._library.GetTrack, request, timeout)).track)
 
     async def list_tracks(
-        self, *, filter: str = "", catalogue: str = "", timeout: float | None = None
+        self, *, filter: str = "", catalogue: str = "", space: str = "", timeout: float | None = None
     ) -> AsyncIterator[Track]:
         """As `Client.list_tracks`."""
         token = ""
         while True:
-            request = _list_request(catalogue, filter, token)
+            request = _list_request(catalogue, space, filter, token)
             page = await self._call(self._library.ListTracks, request, timeout)
             for track in page.tracks:
                 yield Track.of(track)
@@ -273,23 +320,43 @@ class AsyncClient:
                 return
 
     async def update_track(
-        self, track: Track, *, catalogue: str = "", timeout: float | None = None
+        self, track: Track, *, catalogue: str = "", space: str = "", timeout: float | None = None
     ) -> TrackUpdate:
         """As `Client.update_track`."""
-        request = ranking_pb2.UpdateTrackMetadataRequest(catalogue=catalogue, metadata=track.message())
+        request = ranking_pb2.UpdateTrackMetadataRequest(
+            catalogue=catalogue, metadata=track.message(), space=space
+        )
         return TrackUpdate.of(await self._call(self._library.UpdateTrackMetadata, request, timeout))
 
     async def remove_tracks(
-        self, track_ids: Iterable[str], *, catalogue: str = "", timeout: float | None = None
+        self, track_ids: Iterable[str], *, catalogue: str = "", space: str = "", timeout: float | None = None
     ) -> tuple[str, ...]:
         """As `Client.remove_tracks`."""
-        request = ranking_pb2.DeleteTracksRequest(catalogue=catalogue, track_ids=track_ids)
+        request = ranking_pb2.DeleteTracksRequest(catalogue=catalogue, track_ids=track_ids, space=space)
         return tuple((await self._call(self._library.DeleteTracks, request, timeout)).deleted_track_ids)
 
-    async def describe(self, *, catalogue: str = "", timeout: float | None = None) -> CatalogueDescription:
+    async def describe(
+        self, *, catalogue: str = "", space: str = "", timeout: float | None = None
+    ) -> CatalogueDescription:
         """As `Client.describe`."""
-        request = ranking_pb2.DescribeSpaceRequest(catalogue=catalogue)
+        request = ranking_pb2.DescribeSpaceRequest(catalogue=catalogue, space=space)
         return CatalogueDescription.of(await self._call(self._library.DescribeSpace, request, timeout))
+
+    async def spaces(self, *, timeout: float | None = None) -> Spaces:
+        """As `Client.spaces`."""
+        request = ranking_pb2.ListSpacesRequest()
+        return Spaces.of(await self._call(self._library.ListSpaces, request, timeout))
+
+    async def switch_space(self, space: str, *, force: bool = False, timeout: float | None = None) -> str:
+        """As `Client.switch_space`."""
+        request = ranking_pb2.SwitchSpaceRequest(space=space, force=force)
+        return str((await self._call(self._library.SwitchSpace, request, timeout)).previous_space)
+
+    async def catalogues(self, *, space: str = "", timeout: float | None = None) -> dict[str, int]:
+        """As `Client.catalogues`."""
+        request = ranking_pb2.ListCataloguesRequest(space=space)
+        answer = await self._call(self._library.ListCatalogues, request, timeout)
+        return {one.catalogue: one.track_count for one in answer.catalogues}
 
     async def _call(self, method: Callable[..., Any], request: object, timeout: float | None) -> Any:
         try:
@@ -314,6 +381,7 @@ def _recommend_settings(
     emotion_weight: float | None,
     max_per_artist: int,
     catalogue: str,
+    space: str,
 ) -> recommend_pb2.RecommendSettings:
     for name, value in (("k", k), ("max_per_artist", max_per_artist)):
         if value is not None and not 0 <= value < 2**32:
@@ -322,7 +390,7 @@ def _recommend_settings(
             )
     weights = common_pb2.Weights(fused=fused_weight, content=content_weight, emotion=emotion_weight)
     return recommend_pb2.RecommendSettings(
-        catalogue=catalogue, k=k, weights=weights, filter=filter, max_per_artist=max_per_artist
+        catalogue=catalogue, k=k, weights=weights, filter=filter, max_per_artist=max_per_artist, space=space
     )
 
 
@@ -335,10 +403,14 @@ def _recommend_requests(
         yield recommend_pb2.RecommendRequest(chunk=common_pb2.MediaChunk(data=data))
 
 
-def _index_settings(sound: Media, track: Track | None, catalogue: str) -> recommend_pb2.IndexTrackSettings:
+def _index_settings(
+    sound: Media, track: Track | None, catalogue: str, space: str, expected_digest: str
+) -> recommend_pb2.IndexTrackSettings:
     metadata = (track or Track()).message()
     metadata.source_uri = metadata.source_uri or source_uri(sound)
-    return recommend_pb2.IndexTrackSettings(catalogue=catalogue, metadata=metadata)
+    return recommend_pb2.IndexTrackSettings(
+        catalogue=catalogue, metadata=metadata, space=space, expected_digest=expected_digest
+    )
 
 
 def _index_requests(
@@ -350,9 +422,9 @@ def _index_requests(
         yield recommend_pb2.IndexTrackRequest(chunk=common_pb2.MediaChunk(data=data))
 
 
-def _list_request(catalogue: str, filter: str, token: str) -> ranking_pb2.ListTracksRequest:
+def _list_request(catalogue: str, space: str, filter: str, token: str) -> ranking_pb2.ListTracksRequest:
     return ranking_pb2.ListTracksRequest(
-        catalogue=catalogue, filter=filter, page_size=_PAGE_SIZE, page_token=token
+        catalogue=catalogue, space=space, filter=filter, page_size=_PAGE_SIZE, page_token=token
     )
 
 

@@ -5,7 +5,8 @@ closes it in reverse order.
 """
 
 import ipaddress
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,16 @@ from typing import Any, NamedTuple
 
 from kinoscore.cache import Cache, open_cache
 from kinoscore.data_folder import DataFolder
+from kinoscore.errors import FailedPrecondition, InvalidRepository, SpaceMismatch
 from kinoscore.fusion.servicer import FusionServicer
 from kinoscore.inference import InferenceEngine, Manifest, ModelRepository, default_repository, open_engine
 from kinoscore.media.pool import DecodePool
 from kinoscore.media.types import Limits
 from kinoscore.music.servicer import MusicEncoderServicer
+from kinoscore.ranking.active import ActiveSpace
+from kinoscore.ranking.connection import Connection
+from kinoscore.ranking.engines import open_engine as open_vectors
+from kinoscore.ranking.in_spaces import RankingInSpaces
 from kinoscore.ranking.servicer import RankingServicer
 from kinoscore.ranking.store import MilvusStore
 from kinoscore.recommend.backends import Backends
@@ -32,20 +38,27 @@ from kinoscore.runtime.settings import (
     MusicSettings,
     RankingSettings,
     RecommendSettings,
+    ServerSettings,
     StackSettings,
     VideoSettings,
 )
+from kinoscore.runtime.spaces import FusionInSpaces, MusicInSpaces, VideoInSpaces
 from kinoscore.video.servicer import VideoEncoderServicer
 
 __all__ = [
     "Stack",
-    "load_repository",
+    "load_repositories",
     "local_address",
-    "open_store",
+    "open_vectors",
     "serve_one",
     "vector_dimension",
     "vector_store",
 ]
+
+_logger = logging.getLogger(__name__)
+
+SHIPPED = Path("shipped")
+"""Names the model repository that came with kinoscore."""
 
 
 class Stack:
@@ -82,15 +95,17 @@ class Stack:
         own = local_address(address)
         self.decoders = await _open_decoders(settings, opened)
         models = await _open_models(settings, opened)
-        manifest = models.manifest
+        manifests = [own.manifest for own in models.values()]
         backends = Backends(video=own, music=own, fusion=own, ranking=own)
         opened.push_async_callback(backends.close)
         cache = _open_cache(settings, opened)
         for servicer in (
-            VideoEncoderServicer(self.decoders, models.engine, manifest, settings),
-            MusicEncoderServicer(self.decoders, models.engine, manifest, settings),
-            FusionServicer(models.engine, manifest, settings),
-            await _open_ranking(settings, vector_store(settings, self._folder.path), manifest, cache, opened),
+            _video_servicer(self.decoders, models, settings),
+            _music_servicer(self.decoders, models, settings),
+            _fusion_servicer(models, settings),
+            await _open_ranking(
+                settings, vector_store(settings, self._folder.path), manifests, cache, opened
+            ),
             RecommenderServicer(backends, cache, settings),
         ):
             self._server.add(servicer)
@@ -132,27 +147,28 @@ async def serve_one(name: str, settings: Any, announce: Callable[[str], None]) -
         await server.run_until_signal()
 
 
-def load_repository(settings: ModelSettings) -> ModelRepository:
-    """The model repository that the settings name, or the one shipped with kinoscore.
+def load_repositories(settings: ModelSettings) -> list[ModelRepository]:
+    """The model repositories that the settings name, or the one shipped with kinoscore; one for each space.
 
     Raises:
-        InvalidRepository: it is missing, half-written or of another version.
+        InvalidRepository: one is missing, half-written or of another version; or two are of one space.
     """
-    return ModelRepository.load(settings.repository or default_repository())
+    paths = [default_repository() if path == SHIPPED else path for path in settings.repository or (SHIPPED,)]
+    repositories = [ModelRepository.load(path) for path in paths]
+    by_space: dict[str, ModelRepository] = {}
+    for repository in repositories:
+        other = by_space.setdefault(repository.manifest.space, repository)
+        if other is not repository:
+            raise InvalidRepository(
+                f"{other.path} and {repository.path} are of the same embedding space; name one of them",
+                field="repository",
+            )
+    return repositories
 
 
 def vector_store(settings: RankingSettings, data_folder: Path) -> str:
     """Where the vectors are: what the settings name, or else a part of the data folder."""
     return settings.vectors if "vectors" in settings.model_fields_set else str(data_folder / "vectors")
-
-
-async def open_store(location: str, manifest: Manifest) -> MilvusStore:
-    """Opens the vector store of a space.
-
-    Raises:
-        DataFolderInUse, FailedPrecondition, SpaceMismatch, Unavailable: as `MilvusStore.open`.
-    """
-    return await MilvusStore.open(location, manifest.space, vector_dimension(manifest))
 
 
 def vector_dimension(manifest: Manifest) -> int:
@@ -177,17 +193,20 @@ class _Models(NamedTuple):
     manifest: Manifest
 
 
-async def _open_models(settings: ModelSettings, opened: AsyncExitStack) -> _Models:
-    repository = load_repository(settings)
-    engine = await open_engine(
-        settings.inference,
-        repository,
-        threads=settings.inference_threads,
-        queue_limit=settings.inference_queue,
-        shared_memory=settings.inference_shared_memory,
-    )
-    opened.push_async_callback(engine.close)
-    return _Models(engine, repository.manifest)
+async def _open_models(settings: ModelSettings, opened: AsyncExitStack) -> dict[str, _Models]:
+    """The models of each space."""
+    models = {}
+    for repository in load_repositories(settings):
+        engine = await open_engine(
+            settings.inference,
+            repository,
+            threads=settings.inference_threads,
+            queue_limit=settings.inference_queue,
+            shared_memory=settings.inference_shared_memory,
+        )
+        opened.push_async_callback(engine.close)
+        models[repository.manifest.space] = _Models(engine, repository.manifest)
+    return models
 
 
 async def _open_decoders(settings: MediaSettings, opened: AsyncExitStack) -> DecodePool:
@@ -208,11 +227,31 @@ async def _open_decoders(settings: MediaSettings, opened: AsyncExitStack) -> Dec
 
 
 async def _open_ranking(
-    settings: RankingSettings, vectors: str, manifest: Manifest, cache: Cache, opened: AsyncExitStack
-) -> RankingServicer:
-    store = await open_store(vectors, manifest)
-    opened.push_async_callback(store.close)
-    servicer = RankingServicer(store, cache, manifest, settings)
+    settings: RankingSettings,
+    vectors: str,
+    manifests: Iterable[Manifest],
+    cache: Cache,
+    opened: AsyncExitStack,
+) -> RankingInSpaces:
+    connection = Connection(open_vectors(vectors))
+    opened.push_async_callback(connection.close)
+    served = {}
+    missing = None
+    for manifest in manifests:
+        try:
+            store = await MilvusStore.within(connection, manifest.space, vector_dimension(manifest))
+        except SpaceMismatch:
+            raise
+        except FailedPrecondition as error:
+            # A space that was dropped, or not yet made, must not keep the others from starting.
+            _logger.warning("a space is not served", extra={"facts": {"reason": error.message}})
+            missing = error
+            continue
+        opened.push_async_callback(store.close)
+        served[manifest.space] = RankingServicer(store, cache, manifest, settings)
+    if missing is not None and not served:
+        raise missing
+    servicer = RankingInSpaces(served, connection, ActiveSpace(connection), cache, settings)
     opened.push_async_callback(servicer.close)
     return servicer
 
@@ -223,26 +262,52 @@ def _open_cache(settings: CacheSettings, opened: AsyncExitStack) -> Cache:
     return cache
 
 
+def _video_servicer(
+    decoders: DecodePool, models: Mapping[str, _Models], settings: VideoSettings
+) -> VideoInSpaces:
+    return VideoInSpaces(
+        {
+            space: VideoEncoderServicer(decoders, own.engine, own.manifest, settings)
+            for space, own in models.items()
+        }
+    )
+
+
+def _music_servicer(
+    decoders: DecodePool, models: Mapping[str, _Models], settings: MusicSettings
+) -> MusicInSpaces:
+    return MusicInSpaces(
+        {
+            space: MusicEncoderServicer(decoders, own.engine, own.manifest, settings)
+            for space, own in models.items()
+        }
+    )
+
+
+def _fusion_servicer(models: Mapping[str, _Models], settings: ServerSettings) -> FusionInSpaces:
+    return FusionInSpaces(
+        {space: FusionServicer(own.engine, own.manifest, settings) for space, own in models.items()}
+    )
+
+
 async def _video(settings: VideoSettings, opened: AsyncExitStack) -> list[object]:
     models = await _open_models(settings, opened)
-    decoders = await _open_decoders(settings, opened)
-    return [VideoEncoderServicer(decoders, models.engine, models.manifest, settings)]
+    return [_video_servicer(await _open_decoders(settings, opened), models, settings)]
 
 
 async def _music(settings: MusicSettings, opened: AsyncExitStack) -> list[object]:
     models = await _open_models(settings, opened)
-    decoders = await _open_decoders(settings, opened)
-    return [MusicEncoderServicer(decoders, models.engine, models.manifest, settings)]
+    return [_music_servicer(await _open_decoders(settings, opened), models, settings)]
 
 
 async def _fusion(settings: FusionSettings, opened: AsyncExitStack) -> list[object]:
-    models = await _open_models(settings, opened)
-    return [FusionServicer(models.engine, models.manifest, settings)]
+    return [_fusion_servicer(await _open_models(settings, opened), settings)]
 
 
 async def _ranking(settings: RankingSettings, opened: AsyncExitStack) -> list[object]:
-    manifest, cache = load_repository(settings).manifest, _open_cache(settings, opened)
-    return [await _open_ranking(settings, settings.vectors, manifest, cache, opened)]
+    manifests = [repository.manifest for repository in load_repositories(settings)]
+    cache = _open_cache(settings, opened)
+    return [await _open_ranking(settings, settings.vectors, manifests, cache, opened)]
 
 
 async def _recommend(settings: RecommendSettings, opened: AsyncExitStack) -> list[object]:

@@ -23,9 +23,10 @@ from redis.asyncio import Redis
 from kinoscore.cache import open_cache
 from kinoscore.inference import Manifest, ModelRepository, default_repository
 from kinoscore.ranking.servicer import RankingServicer
+from kinoscore.ranking.store import MilvusStore
 from kinoscore.runtime.server import Server
 from kinoscore.runtime.settings import RankingSettings
-from kinoscore.stack import open_store
+from kinoscore.stack import vector_dimension
 from kinoscore.v1 import ranking_pb2, ranking_pb2_grpc
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -132,7 +133,7 @@ def serve(repository: Path, vectors: Path, url: str, told: Connection) -> None:
         manifest = ModelRepository.load(repository).manifest
         settings = RankingSettings(port=0, cache_seconds=3600, search_seconds=60)
         async with AsyncExitStack() as opened:
-            vector_store = await open_store(str(vectors), manifest)
+            vector_store = await MilvusStore.open(str(vectors), manifest.space, vector_dimension(manifest))
             opened.push_async_callback(vector_store.close)
             cache = open_cache(url)
             opened.push_async_callback(cache.close)

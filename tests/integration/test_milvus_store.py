@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from support.milvus_server import MilvusServer, milvus_server
 from support.waiting import until
 
-from kinoscore.errors import FailedPrecondition, SpaceMismatch, Unavailable
+from kinoscore.errors import FailedPrecondition, Unavailable
+from kinoscore.ranking.active import ActiveSpace
+from kinoscore.ranking.connection import Connection
+from kinoscore.ranking.engines import open_engine
 from kinoscore.ranking.filters import Comparison, Filter
 from kinoscore.ranking.rows import PASSAGES, TRACKS, Passage, Track
 from kinoscore.ranking.spaces import drop_space, list_spaces, migrate, switch_space
@@ -138,12 +141,10 @@ async def test_each_space_keeps_its_tracks_while_the_alias_moves(location: str) 
     await first.close()
     assert await switch_space(location, OTHER, force=True) == SPACE
     first = await MilvusStore.open(location, SPACE, DIMENSION)
-    with pytest.raises(SpaceMismatch, match=OTHER):
-        await first.require_active(soon())
+    assert len(await found(first)) == 3
     await first.close()
     assert await switch_space(location, SPACE) == OTHER
     first = await MilvusStore.open(location, SPACE, DIMENSION)
-    await first.require_active(soon())
     assert len(await found(first)) == 3
     await first.close()
 
@@ -205,18 +206,17 @@ async def test_a_switch_there_and_back_under_traffic_is_seen_by_each_search_and_
     second = await MilvusStore.open(shared_server.url, OTHER, DIMENSION)
     await served.upsert("default", track("old"), soon())
     await second.upsert("default", track("new"), soon())
+    connection = Connection(open_engine(shared_server.url))
+    active = ActiveSpace(connection)
+    tracks = {SPACE: (served, "old"), OTHER: (second, "new")}
     answered: list[str] = []
     stopping = asyncio.Event()
 
     async def search() -> None:
         while not stopping.is_set():
-            for store, own in ((served, "old"), (second, "new")):
-                try:
-                    await store.require_active(soon())
-                except SpaceMismatch:
-                    continue
-                assert {track_id for track_id, _ in await found(store)} == {own}
-                answered.append(own)
+            store, own = tracks[await active.read(soon())]
+            assert {track_id for track_id, _ in await found(store)} == {own}
+            answered.append(own)
 
     async def answers_of(own: str) -> None:
         seen = len(answered)
@@ -231,6 +231,7 @@ async def test_a_switch_there_and_back_under_traffic_is_seen_by_each_search_and_
     await asyncio.gather(*searching)
     assert set(answered) == {"old", "new"}
     await second.close()
+    await connection.close()
 
 
 async def test_a_server_that_hangs_is_unavailable_within_the_deadline_and_then_heals(
@@ -276,8 +277,10 @@ async def test_a_server_that_comes_back_empty_is_told_and_can_be_filled_again(
     await asyncio.to_thread(shared_server.start)
     with pytest.raises(FailedPrecondition, match="kinoscore ranking migrate"):
         await once_it_answers(lambda: served.check(Deadline.after(10)))
-    with pytest.raises(FailedPrecondition):
-        await served.require_active(soon())
+    connection = Connection(open_engine(shared_server.url))
+    with pytest.raises(FailedPrecondition, match="no active embedding space"):
+        await ActiveSpace(connection).read(soon())
+    await connection.close()
     await migrate(shared_server.url, SPACE, DIMENSION)
     await healed(served)
     await served.upsert("default", track("t"), soon())

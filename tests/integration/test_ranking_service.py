@@ -295,9 +295,6 @@ class SilentStore:
         self.asked = 0
         self.meanwhile: Callable[[Deadline], Awaitable[None]] = nothing
 
-    async def require_last_active(self, deadline: Deadline) -> None:
-        """What is known without asking."""
-
     def __getattr__(self, name: str) -> Any:
         async def silent(*arguments: Any, **more: Any) -> Any:
             self.asked += 1
@@ -435,12 +432,12 @@ async def test_a_write_ends_though_its_caller_leaves_and_is_seen_by_the_next_sea
     assert ids(await service.search(vector)) == []
     call = asyncio.ensure_future(service.add("t", [vector] * 500))
     async with asyncio.timeout(10):
-        while not service.servicer._writes:  # noqa: ASYNC110 - nothing tells that a request has arrived
+        while not service.servicer.library._writes:  # noqa: ASYNC110 - nothing tells that a request has arrived
             await asyncio.sleep(0)
     call.cancel()
     async with asyncio.timeout(10):
-        while service.servicer._writes:
-            await asyncio.wait(service.servicer._writes)
+        while service.servicer.library._writes:
+            await asyncio.wait(service.servicer.library._writes)
     assert ids(await service.search(vector)) == ["t"]
 
 

@@ -307,7 +307,7 @@ async def test_a_stack_that_stops_lets_the_running_request_finish(
 
 
 async def test_a_stack_that_cannot_start_leaves_nothing_open(settings: StackSettings, tmp_path: Path) -> None:
-    broken = settings.model_copy(update={"repository": tmp_path / "none"})
+    broken = settings.model_copy(update={"repository": (tmp_path / "none",)})
     for _ in range(2):
         with pytest.raises(FailedPrecondition, match="model repository"):
             await Stack(DataFolder(tmp_path / "data", purpose="test"), broken).start()

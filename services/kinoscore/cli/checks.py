@@ -11,11 +11,14 @@ from kinoscore import AsyncClient
 from kinoscore.cache import open_cache
 from kinoscore.data_folder import DataFolder
 from kinoscore.errors import DataFolderInUse, FailedPrecondition, KinoscoreError
-from kinoscore.inference import Manifest, open_engine
+from kinoscore.inference import ModelRepository, open_engine
 from kinoscore.media.codecs import missing_codecs
+from kinoscore.ranking.active import ActiveSpace
+from kinoscore.ranking.connection import Connection
+from kinoscore.ranking.store import MilvusStore
 from kinoscore.runtime.deadline import Deadline
 from kinoscore.runtime.settings import StackSettings
-from kinoscore.stack import load_repository, open_store, vector_store
+from kinoscore.stack import load_repositories, open_vectors, vector_dimension, vector_store
 
 __all__ = ["Finding", "Verdict", "examine"]
 
@@ -46,9 +49,15 @@ class Finding:
 async def examine(settings: StackSettings, data: Path) -> AsyncIterator[Finding]:
     """Examines this installation, with these settings and this data folder, part by part."""
     yield _codecs()
-    finding, manifest = await _models(settings)
-    yield finding
-    for finding in await _index(settings, data, manifest):
+    try:
+        repositories = load_repositories(settings)
+    except KinoscoreError as error:
+        remedy = "install kinoscore again, or name another repository with --repository"
+        yield Finding("models", Verdict.BROKEN, str(error), remedy)
+        repositories = []
+    for repository in repositories:
+        yield await _models(settings, repository)
+    for finding in await _index(settings, data, repositories):
         yield finding
     yield await _cache(settings)
     yield _port(settings)
@@ -67,14 +76,8 @@ def _codecs() -> Finding:
     return Finding("codecs", Verdict.FINE, "all are there")
 
 
-async def _models(settings: StackSettings) -> tuple[Finding, Manifest | None]:
-    """Checks the models' checksums; then loads and runs each, or asks the server that serves them."""
-    try:
-        repository = load_repository(settings)
-    except KinoscoreError as error:
-        remedy = "install kinoscore again, or name another repository with --repository"
-        return Finding("models", Verdict.BROKEN, str(error), remedy), None
-    manifest = repository.manifest
+async def _models(settings: StackSettings, repository: ModelRepository) -> Finding:
+    """Loads and runs each model, or asks the server that serves them."""
     try:
         engine = await open_engine(settings.inference, repository, threads=settings.inference_threads)
         try:
@@ -83,12 +86,13 @@ async def _models(settings: StackSettings) -> tuple[Finding, Manifest | None]:
             await engine.close()
     except KinoscoreError as error:
         remedy = f"`kinoscore models check {repository.path}` says more; or choose another --inference"
-        return Finding("models", Verdict.BROKEN, str(error), remedy), manifest
+        return Finding("models", Verdict.BROKEN, str(error), remedy)
+    manifest = repository.manifest
     text = f"space {manifest.space}: all {len(manifest.models)} models of {repository.path} answer"
-    return Finding("models", Verdict.FINE, f"{text} ({settings.inference})"), manifest
+    return Finding("models", Verdict.FINE, f"{text} ({settings.inference})")
 
 
-async def _index(settings: StackSettings, data: Path, manifest: Manifest | None) -> list[Finding]:
+async def _index(settings: StackSettings, data: Path, repositories: list[ModelRepository]) -> list[Finding]:
     """The data folder and its vector store; where a running server owns them, that server is asked."""
     try:
         folder = DataFolder(data, purpose="doctor")
@@ -98,8 +102,8 @@ async def _index(settings: StackSettings, data: Path, manifest: Manifest | None)
         return [Finding("data folder", Verdict.BROKEN, str(error), "choose another one with --data")]
     try:
         findings = [Finding("data folder", Verdict.FINE, str(data))]
-        if manifest is not None:
-            findings.append(await _store(settings, data, manifest))
+        if repositories:
+            findings.append(await _store(settings, data, repositories))
         return findings
     finally:
         folder.release()
@@ -122,21 +126,24 @@ async def _owner(error: DataFolderInUse) -> Finding:
     return Finding("data folder", Verdict.FINE, text)
 
 
-async def _store(settings: StackSettings, data: Path, manifest: Manifest) -> Finding:
+async def _store(settings: StackSettings, data: Path, repositories: list[ModelRepository]) -> Finding:
     location = vector_store(settings, data)
+    served = {repository.manifest.space: repository.manifest for repository in repositories}
+    connection = Connection(open_vectors(location))
     try:
-        store = await open_store(location, manifest)
-        try:
-            await store.require_active(Deadline.after(_ANSWER_SECONDS))
-        finally:
-            await store.close()
+        for space, manifest in served.items():
+            await (await MilvusStore.within(connection, space, vector_dimension(manifest))).close()
+        active = await ActiveSpace(connection).read(Deadline.after(_ANSWER_SECONDS))
     except FailedPrecondition as error:
         return Finding("vector store", Verdict.BROKEN, str(error))
     except KinoscoreError as error:
         return Finding("vector store", Verdict.BROKEN, str(error), "start it, or name another with --vectors")
-    return Finding(
-        "vector store", Verdict.FINE, f"{location.rpartition('@')[2]} opens, {manifest.space} is active"
-    )
+    finally:
+        await connection.close()
+    if active not in served:
+        text = f"its active space is {active}, and the models here are of {', '.join(served)}"
+        return Finding("vector store", Verdict.BROKEN, text, "fill the new index with `kinoscore reindex`")
+    return Finding("vector store", Verdict.FINE, f"{location.rpartition('@')[2]} opens, {active} is active")
 
 
 async def _cache(settings: StackSettings) -> Finding:

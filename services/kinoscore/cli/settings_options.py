@@ -40,7 +40,7 @@ def _option(
     name: str, field: "FieldInfo", variable: str
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     default = field.get_default(call_default_factory=True)
-    notes = [f"{variable}"] if default is None else [f"{variable}", f"default: {default}"]
+    notes = [f"{variable}"] if default in (None, ()) else [f"{variable}", f"default: {default}"]
     return click.option(
         f"--{name.replace('_', '-')}",
         name,
@@ -54,6 +54,8 @@ def _parameter_type(annotation: Any) -> Any:
     """The type that click checks; bounds are the settings model's to check."""
     if get_origin(annotation) is Literal:
         return click.Choice(get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return str
     kinds = [kind for kind in get_args(annotation) or (annotation,) if kind is not type(None)]
     if kinds == [Path]:
         return click.Path(path_type=Path)

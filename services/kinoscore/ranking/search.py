@@ -104,12 +104,7 @@ class TrackSearch:
         self._hop_seconds = manifest.music.passage_hop_seconds
 
     async def rank(self, query: Query, deadline: Deadline) -> list[Ranked]:
-        """At most `k` tracks, the best first; equal scores in order of track id.
-
-        Raises:
-            SpaceMismatch: another space than the store's is the active one.
-        """
-        await self._store.require_active(deadline)
+        """At most `k` tracks, the best first; equal scores in order of track id."""
         recall = self._recall_short if len(query.windows) == 1 else self._recall_long
         candidates = await recall(query, deadline)
         wanted = {candidate.track_id: candidate.passages for candidate in candidates}

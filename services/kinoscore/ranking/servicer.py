@@ -1,31 +1,29 @@
-"""RankingService: checks requests, keeps answers in the cache, and leaves the rest to the store and the
-search.
+"""RankingService in one embedding space: checks requests, keeps answers in the cache, and leaves the rest to
+the library and the search.
 
 An answer that the cache holds is given at once. Equal requests that come together are searched for once. When
 the store is silent, the last answer to the very same request stands in for it, marked as stale, as long as
 nothing was written to the catalogue since.
 """
 
-import asyncio
 import hashlib
-import json
-from bisect import bisect_right
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
 
 from kinoscore.cache import Cache
-from kinoscore.errors import DeadlineExceeded, NotFound, Unavailable
+from kinoscore.errors import DeadlineExceeded, Unavailable
 from kinoscore.inference.repository import Manifest
 from kinoscore.ranking import requests
 from kinoscore.ranking.answers import MOST_CATALOGUES, CatalogueAnswers
-from kinoscore.ranking.filters import Filter, parse_filter
+from kinoscore.ranking.filters import parse_filter
+from kinoscore.ranking.library import TrackLibrary
 from kinoscore.ranking.reasons import Mood, explain
-from kinoscore.ranking.rows import Passage, TrackRecord
+from kinoscore.ranking.rows import Passage
 from kinoscore.ranking.scoring import Blocks, valence_centre
 from kinoscore.ranking.search import Query, Ranked, TrackSearch
 from kinoscore.ranking.store import MilvusStore
@@ -36,7 +34,6 @@ from kinoscore.runtime.single_flight import SingleFlight
 from kinoscore.runtime.telemetry import StageTimer
 from kinoscore.v1 import common_pb2, ranking_pb2, ranking_pb2_grpc
 
-T = TypeVar("T")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 STORE_SHARE = 0.8
@@ -56,7 +53,11 @@ class Settings(Protocol):
 
 
 class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
-    """Answers for one embedding space, out of one store."""
+    """Answers in one embedding space, out of one store, whichever space is the active one.
+
+    Attributes:
+        library: the tracks without their vectors.
+    """
 
     def __init__(self, store: MilvusStore, cache: Cache, manifest: Manifest, settings: Settings) -> None:
         dimensions = manifest.dimensions
@@ -71,15 +72,13 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
             fresh_seconds=settings.cache_seconds,
             stale_seconds=settings.cache_stale_seconds,
         )
+        self.library = TrackLibrary(store, self._answers, manifest.space)
         self._searches = SingleFlight[bytes]("search")
-        self._writes: set[asyncio.Task[Any]] = set()
         self._centres: dict[str, tuple[int, float]] = {}
 
     async def close(self) -> None:
         """Waits for the writes that go on; the store and the cache are closed by who opened them."""
-        if self._writes:
-            await asyncio.wait(self._writes)
-        await self._answers.close()
+        await self.library.close()
 
     async def check(self, deadline: Deadline) -> None:
         """Returns when the store has the index.
@@ -98,7 +97,6 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
         catalogue = catalogue_name(request.catalogue)
         require_space(request.space, self._manifest.space)
         with timer.searching():
-            await self._store.require_last_active(deadline)
             answer = await self._search_or_cached(catalogue, request, deadline)
         answer.timings.CopyFrom(timer.timings())
         return answer
@@ -111,7 +109,7 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
         catalogue = catalogue_name(request.catalogue)
         require_space(request.space, self._manifest.space)
         track = requests.to_track(request, self._blocks)
-        created = await self._write(catalogue, self._store.upsert(catalogue, track, deadline))
+        created = await self.library.upsert(catalogue, track, deadline)
         return ranking_pb2.UpsertTrackResponse(
             space=self._manifest.space, track=track.metadata, created=created, timings=timer.timings()
         )
@@ -119,115 +117,30 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
     async def UpdateTrackMetadata(
         self, request: ranking_pb2.UpdateTrackMetadataRequest, context: Context
     ) -> ranking_pb2.UpdateTrackMetadataResponse:
-        deadline = self._deadline(context)
-        catalogue = catalogue_name(request.catalogue)
-        requests.check_metadata(request.metadata)
-        track_id = request.metadata.track_id
-        record = await self._record(catalogue, track_id, "metadata.track_id", deadline)
-        metadata = _updated(record.metadata, request.metadata)
-        changed = metadata != record.metadata
-        if changed:
-            await self._write(catalogue, self._store.update_metadata(catalogue, metadata, deadline))
-        return ranking_pb2.UpdateTrackMetadataResponse(
-            space=self._manifest.space, track=metadata, changed=changed
-        )
+        return await self.library.update(request, self._deadline(context))
 
     async def GetTrack(
         self, request: ranking_pb2.GetTrackRequest, context: Context
     ) -> ranking_pb2.GetTrackResponse:
-        deadline = self._deadline(context)
-        catalogue = catalogue_name(request.catalogue)
-        requests.check_track_id(request.track_id, "track_id")
-        record = await self._record(catalogue, request.track_id, "track_id", deadline)
-        numbers = range(record.passage_count)
-        stored = await self._store.passages(catalogue, {request.track_id: numbers}, deadline)
-        passages = stored.get(request.track_id, {})
-        curve = [_to_point(passages[number]) for number in sorted(passages)]
-        return ranking_pb2.GetTrackResponse(
-            space=self._manifest.space,
-            track=ranking_pb2.StoredTrack(metadata=record.metadata, emotion=record.emotion, passages=curve),
-        )
+        return await self.library.get(request, self._deadline(context))
 
     async def ListTracks(
         self, request: ranking_pb2.ListTracksRequest, context: Context
     ) -> ranking_pb2.ListTracksResponse:
-        deadline = self._deadline(context)
-        catalogue = catalogue_name(request.catalogue)
-        size = requests.to_page_size(request.page_size)
-        last = requests.from_page_token(request.page_token)
-        condition = parse_filter(request.filter)
-        ids = await self._track_ids(catalogue, request.filter, condition, deadline)
-        ids = ids[bisect_right(ids, last) :]
-        page = ids[:size]
-        records = await self._store.records(catalogue, page, deadline)
-        return ranking_pb2.ListTracksResponse(
-            space=self._manifest.space,
-            tracks=[records[track_id].metadata for track_id in page if track_id in records],
-            next_page_token=requests.to_page_token(page[-1]) if len(ids) > size else "",
-        )
+        return await self.library.page(request, self._deadline(context))
 
     async def DeleteTracks(
         self, request: ranking_pb2.DeleteTracksRequest, context: Context
     ) -> ranking_pb2.DeleteTracksResponse:
-        deadline = self._deadline(context)
-        catalogue = catalogue_name(request.catalogue)
-        requests.check_track_ids(request.track_ids)
-        deleted = await self._write(catalogue, self._store.delete(catalogue, request.track_ids, deadline))
-        return ranking_pb2.DeleteTracksResponse(space=self._manifest.space, deleted_track_ids=deleted)
+        return await self.library.delete(request, self._deadline(context))
 
     async def DescribeSpace(
         self, request: ranking_pb2.DescribeSpaceRequest, context: Context
     ) -> ranking_pb2.DescribeSpaceResponse:
-        deadline = self._deadline(context)
-        ids = await self._track_ids(catalogue_name(request.catalogue), "", None, deadline)
-        return ranking_pb2.DescribeSpaceResponse(space=self._manifest.space, track_count=len(ids))
-
-    async def _write(self, catalogue: str, write: Coroutine[Any, Any, T]) -> T:
-        """Runs a write to its end though the caller leaves, then makes the cached answers unreachable.
-
-        In this order only: an answer that was found during the write is of the version before.
-        """
-
-        async def run() -> T:
-            try:
-                return await write
-            finally:
-                await self._answers.invalidate(catalogue)
-
-        task = asyncio.create_task(run())
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
-        return await asyncio.shield(task)
+        return await self.library.describe(request, self._deadline(context))
 
     def _deadline(self, context: Context) -> Deadline:
-        """The caller's deadline, or that of a search where it comes first: the store must not hold a
-        caller.
-        """
-        own = self._settings.search_seconds
-        given = Deadline.of(context, own)
-        return Deadline.after(min(own, given.remaining()))
-
-    async def _track_ids(
-        self, catalogue: str, text: str, condition: Filter | None, deadline: Deadline
-    ) -> list[str]:
-        """The ids that pass a filter, in order; one scan serves all pages, until the catalogue changes."""
-        question = hashlib.sha256(b"ids " + text.encode()).hexdigest()
-        kept = await self._answers.find(catalogue, question)
-        if kept.answer is not None and kept.fresh:
-            CACHE_LOOKUPS.labels("track_ids", "hit").inc()
-            listed: list[str] = json.loads(kept.answer)
-            return listed
-        CACHE_LOOKUPS.labels("track_ids", "miss").inc()
-        ids = list(await self._store.valences(catalogue, condition, deadline))
-        if kept.version is not None:
-            await self._answers.keep(catalogue, question, kept.version, json.dumps(ids).encode())
-        return ids
-
-    async def _record(self, catalogue: str, track_id: str, field: str, deadline: Deadline) -> TrackRecord:
-        records = await self._store.records(catalogue, [track_id], deadline)
-        if track_id not in records:
-            raise NotFound(f"there is no track {track_id!r} in the catalogue {catalogue!r}", field=field)
-        return records[track_id]
+        return Deadline.within(context, self._settings.search_seconds)
 
     async def _search_or_cached(
         self, catalogue: str, request: ranking_pb2.SearchTracksRequest, deadline: Deadline
@@ -372,26 +285,6 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
             np.array([query.windows[number].emotion.arousal for number in ranked.windows]),
             np.array([passage.emotion.arousal for passage in ranked.passages]),
         )
-
-
-def _updated(stored: common_pb2.TrackMetadata, given: common_pb2.TrackMetadata) -> common_pb2.TrackMetadata:
-    """What is stored with what may be changed without encoding the track again."""
-    updated = common_pb2.TrackMetadata()
-    updated.CopyFrom(stored)
-    updated.ClearField("tags")
-    updated.tags.extend(given.tags)
-    for name in ("title", "artist", "licence", "attribution", "source_uri"):
-        setattr(updated, name, getattr(given, name))
-    return updated
-
-
-def _to_point(passage: Passage) -> common_pb2.EmotionPoint:
-    return common_pb2.EmotionPoint(
-        start_seconds=passage.start_seconds,
-        duration_seconds=passage.duration_seconds,
-        valence=passage.emotion.valence,
-        arousal=passage.emotion.arousal,
-    )
 
 
 def _mean_emotion(passages: Sequence[Passage], shares: NDArray[np.float64]) -> common_pb2.Emotion:

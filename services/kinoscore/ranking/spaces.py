@@ -28,6 +28,8 @@ __all__ = [
     "list_spaces",
     "migrate",
     "missing",
+    "no_active_space",
+    "point_alias",
     "require_collection",
     "require_presence",
     "space_of",
@@ -85,13 +87,13 @@ async def list_spaces(location: str) -> list[Space]:
 async def switch_space(location: str, space: str, *, force: bool = False) -> str | None:
     """Makes a space the active one; returns the one that was, None when there was none.
 
-    Services whose models are of the space take up searching, the others leave off, without a restart.
+    Every request that begins from now on is answered in the space, by the services that have its models.
 
     Raises:
         NotFound: the store has no such space.
         FailedPrecondition: it holds no track, and `force` is not set.
     """
-    return await _opened(location, lambda engine, limit: _switch(engine, space, force, limit))
+    return await _opened(location, lambda engine, limit: point_alias(engine, space, force, limit))
 
 
 async def drop_space(location: str, space: str) -> int:
@@ -117,8 +119,8 @@ def active_space(client: MilvusClient, limit: Limit) -> str | None:
         raise
 
 
-def require_collection(engine: Engine, space: str, dimension: int, limit: Limit) -> None:
-    """Loads the collection of a space.
+def require_collection(engine: Engine, space: str, dimension: int | None, limit: Limit) -> None:
+    """Loads the collection of a space, of any dimension where that is None.
 
     Raises:
         FailedPrecondition: the store lacks the collection, or has no active space.
@@ -149,6 +151,14 @@ def missing(engine: Engine, space: str) -> FailedPrecondition:
     )
 
 
+def no_active_space(engine: Engine) -> FailedPrecondition:
+    """What to say where there is no alias."""
+    return FailedPrecondition(
+        f"the vector store {engine.location} has no active embedding space, or has lost it; restore it, or "
+        "make an empty one with `kinoscore ranking migrate`"
+    )
+
+
 def with_collection(engine: Engine, space: str, dimension: int, limit: Limit) -> list[str]:
     """`migrate`, in an open store."""
     client, collection = engine.client, collection_name(space)
@@ -169,6 +179,21 @@ def with_collection(engine: Engine, space: str, dimension: int, limit: Limit) ->
     return done
 
 
+def point_alias(engine: Engine, space: str, force: bool, limit: Limit) -> str | None:
+    """`switch_space`, in an open store."""
+    client = engine.client
+    _require_space(engine, space, limit)
+    if not force and _count_tracks(client, space, limit) == 0:
+        raise FailedPrecondition(
+            f"the space {space} holds no track, so that searches would find nothing; index into it first, "
+            "or use --force"
+        )
+    before = active_space(client, limit)
+    point = client.create_alias if before is None else client.alter_alias
+    point(collection_name(space), ALIAS, timeout=limit())
+    return before
+
+
 def _create(engine: Engine, collection: str, dimension: int, limit: Limit) -> None:
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
     schema.add_field("pk", DataType.VARCHAR, is_primary=True, max_length=rows.KEY_BYTES)
@@ -186,7 +211,7 @@ def _create(engine: Engine, collection: str, dimension: int, limit: Limit) -> No
     )
 
 
-def _check_schema(client: MilvusClient, space: str, dimension: int, limit: Limit) -> None:
+def _check_schema(client: MilvusClient, space: str, dimension: int | None, limit: Limit) -> None:
     collection = collection_name(space)
     description = client.describe_collection(collection, timeout=limit())
     fields = {field["name"]: field for field in description["fields"]}
@@ -197,7 +222,7 @@ def _check_schema(client: MilvusClient, space: str, dimension: int, limit: Limit
             "index into another vector store"
         )
     stored = int(fields["vector"]["params"]["dim"])
-    if stored != dimension:
+    if dimension is not None and stored != dimension:
         raise SpaceMismatch(
             f"the collection {collection} holds vectors of dimension {stored}, not {dimension}; "
             "index into another vector store"
@@ -208,20 +233,6 @@ def _list(engine: Engine, limit: Limit) -> list[Space]:
     active = active_space(engine.client, limit)
     spaces = _spaces(engine.client, limit)
     return [Space(space, _count_tracks(engine.client, space, limit), space == active) for space in spaces]
-
-
-def _switch(engine: Engine, space: str, force: bool, limit: Limit) -> str | None:
-    client = engine.client
-    _require_space(engine, space, limit)
-    if not force and _count_tracks(client, space, limit) == 0:
-        raise FailedPrecondition(
-            f"the space {space} holds no track, so that searches would find nothing; index into it first, "
-            "or use --force"
-        )
-    before = active_space(client, limit)
-    point = client.create_alias if before is None else client.alter_alias
-    point(collection_name(space), ALIAS, timeout=limit())
-    return before
 
 
 def _drop(engine: Engine, space: str, limit: Limit) -> int:

@@ -7,29 +7,25 @@ alias moves meanwhile.
 What was acknowledged as written is found by each search that begins after it, whoever searches. Writes to one
 track follow each other; those to others overlap while a server settles.
 
-Three facts about Milvus Lite shape this module. It answers without the rows that it is flushing, so all
-its calls go through one thread, in turn. It searches unflushed rows slowly (5,000 rows: 316 ms), so they
-are flushed before a search. And a failed flush leaves it without rows that are safe on the disk, so it is
-opened anew after any failed write.
+Milvus Lite searches unflushed rows slowly (5,000 rows: 316 ms), so they are flushed before a search.
 """
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Self, TypeVar
 from weakref import WeakValueDictionary
 
-import grpc
 import numpy as np
 from numpy.typing import NDArray
-from pymilvus import MilvusException
 
-from kinoscore.errors import NotFound, SpaceMismatch, Unavailable
+from kinoscore.errors import KinoscoreError, NotFound
 from kinoscore.ranking import rows, spaces
-from kinoscore.ranking.engines import Engine, Limit, Search, open_engine, translated
+from kinoscore.ranking.connection import Connection
+from kinoscore.ranking.engines import Limit, Search, open_engine
 from kinoscore.ranking.expressions import quote, to_milvus
 from kinoscore.ranking.filters import Filter
 from kinoscore.ranking.rows import PASSAGES, TRACKS, Passage, Row, Track, TrackRecord
@@ -40,8 +36,6 @@ MOST_FOUND = 16384
 """The most rows that Milvus answers to one query."""
 ROWS_TO_FLUSH_WHILE_WRITING = 4096
 ROWS_TO_FLUSH_BEFORE_SEARCH = 256
-SERVER_CALLS = 16
-"""Calls to a Milvus server at once."""
 OPEN_SECONDS = 30.0
 
 T = TypeVar("T")
@@ -67,50 +61,68 @@ class Found:
 
 
 class MilvusStore:
-    """Stores and searches tracks. Open it with `open`, close it with `close`.
+    """Stores and searches the tracks of one space. Open it with `open` or `within`, close it with `close`.
 
     Every method takes the deadline of its caller and raises Unavailable when Milvus does not answer
     within it; writes raise StorageFull when the disk is full.
+
+    Args:
+        dimension: of the vectors; None for a store that is only read, which is not made where it is missing.
+        owner: closes the connection with the store.
     """
 
-    def __init__(self, engine: Engine, space: str, dimension: int) -> None:
-        self._engine = engine
+    def __init__(
+        self, connection: Connection, space: str, dimension: int | None, *, owner: bool = False
+    ) -> None:
+        self._connection = connection
+        self._engine = connection.engine
         self._space = space
         self._dimension = dimension
+        self._owner = owner
         self._collection = spaces.collection_name(space)
-        self._active: str | None = space
         self._unflushed = 0
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._threads = ThreadPoolExecutor(
-            1 if engine.embedded else SERVER_CALLS, thread_name_prefix="milvus"
-        )
 
     @classmethod
     async def open(cls, location: str, space: str, dimension: int) -> Self:
-        """Opens the collection of `space`; in a folder, makes it where there is none.
+        """Opens Milvus for one space only; see `within`.
 
         Args:
             location: a folder for Milvus Lite, or the http URL of a Milvus server.
-            space: the embedding space id.
-            dimension: of the vectors.
+
+        Raises:
+            DataFolderInUse: another process has opened the folder.
+        """
+        store = cls(Connection(open_engine(location)), space, dimension, owner=True)
+        await store._begin()
+        return store
+
+    @classmethod
+    async def within(cls, connection: Connection, space: str, dimension: int | None) -> Self:
+        """Opens the collection of `space`; in a folder, makes it where there is none.
 
         Raises:
             DataFolderInUse: another process has opened the folder.
             SpaceMismatch: the collection exists with another dimension or other columns.
-            FailedPrecondition: the server has no collection of that space.
+            FailedPrecondition: a server, or a store that is only read, has no collection of that space.
             Unavailable: the server does not answer.
         """
-        store = cls(open_engine(location), space, dimension)
-        try:
-            await store._run(store._prepare, Deadline.after(OPEN_SECONDS))
-        except BaseException:
-            await store.close()
-            raise
+        store = cls(connection, space, dimension)
+        await store._begin()
         return store
 
     async def close(self) -> None:
-        """Finishes what is being written and releases the folder or the connection."""
-        await asyncio.to_thread(self._close)
+        """Finishes what is being written."""
+        self._connection.remove(self._prepare)
+        try:
+            if self._unflushed and self._engine.embedded:
+                await self._connection.run(self._flush, Deadline.after(OPEN_SECONDS))
+        except KinoscoreError as error:
+            # Nothing is lost: the rows are in Milvus Lite's log and are read again when it opens.
+            logger.warning("the vector store was not flushed: %s", error)
+        finally:
+            if self._owner:
+                await self._connection.close()
 
     async def check(self, deadline: Deadline) -> None:
         """Returns when Milvus answers and has the collection; in a folder, which nobody else can change, at
@@ -120,38 +132,9 @@ class MilvusStore:
             FailedPrecondition: the collection is not there, or no space is active.
         """
         if not self._engine.embedded:
-            self._active = await self._read(
+            await self._read(
                 lambda limit: spaces.require_presence(self._engine, self._space, limit), deadline
             )
-
-    async def require_active(self, deadline: Deadline) -> None:
-        """Reads the alias, and refuses to go on where another space is the active one.
-
-        Raises:
-            SpaceMismatch: it is.
-            FailedPrecondition: no space is.
-        """
-        if not self._engine.embedded:
-            self._active = await self._read(
-                lambda limit: spaces.active_space(self._engine.client, limit), deadline
-            )
-        if self._active is None:
-            raise spaces.missing(self._engine, self._space)
-        if self._active != self._space:
-            raise SpaceMismatch(
-                f"the active space of the vector store is {self._active}, but the models here are of "
-                f"{self._space}; use the models of {self._active}, or make this space the active one with "
-                f"`kinoscore spaces switch {self._space}`",
-                metadata={"active": self._active, "served": self._space},
-            )
-
-    async def require_last_active(self, deadline: Deadline) -> None:
-        """As `require_active`, but where the last look at the alias showed nothing else, there is no new one.
-
-        For answers that need no Milvus; `check` looks every few seconds.
-        """
-        if self._active != self._space:
-            await self.require_active(deadline)
 
     async def upsert(self, catalogue: str, track: Track, deadline: Deadline) -> bool:
         """Stores a track in place of the one with the same id; True when there was none.
@@ -229,12 +212,20 @@ class MilvusStore:
             lambda seconds: self._search(queries, expression, partition, limit, seconds), deadline
         )
 
-    async def _read(self, operation: Callable[[Limit], T], deadline: Deadline) -> T:
+    async def catalogues(self, deadline: Deadline) -> dict[str, int]:
+        """The catalogues that have tracks, in order of their names, with how many."""
+        return await self._read(self._catalogues, deadline)
+
+    async def _begin(self) -> None:
         try:
-            async with asyncio.timeout(deadline.remaining()):
-                return await self._run(operation, deadline)
-        except TimeoutError:
-            raise Unavailable("the vector store did not answer in time; try again") from None
+            await self._connection.run(self._prepare, Deadline.after(OPEN_SECONDS))
+        except BaseException:
+            await self.close()
+            raise
+        self._connection.add(self._prepare)
+
+    async def _read(self, operation: Callable[[Limit], T], deadline: Deadline) -> T:
+        return await self._connection.read(operation, deadline)
 
     async def _write(self, tracks: Iterable[str], operation: Callable[[Limit], T], deadline: Deadline) -> T:
         """Writes, and returns when every search finds what was written.
@@ -252,42 +243,16 @@ class MilvusStore:
             # In order: two writes that wait for each other's tracks would wait for ever.
             for key in sorted(tracks):
                 await held.enter_async_context(self._locks.setdefault(key, asyncio.Lock()))
-            return await self._run(write, deadline)
-
-    async def _run(self, operation: Callable[[Limit], T], deadline: Deadline) -> T:
-        """Runs `operation` in a thread; a caller that leaves takes back what has not begun.
-
-        Each call of Milvus ends by the deadline, so a write needs no other limit: it is over when it returns.
-        """
-
-        def attempt() -> T:
-            with translated():
-                if self._engine.open(deadline.require()):
-                    self._unflushed = 0
-                    self._prepare(deadline.require)
-                return operation(deadline.require)
-
-        return await asyncio.get_running_loop().run_in_executor(self._threads, attempt)
+            return await self._connection.run(write, deadline)
 
     # What follows runs in a thread.
 
     def _prepare(self, limit: Limit) -> None:
-        if self._engine.embedded:
+        self._unflushed = 0
+        if self._engine.embedded and self._dimension is not None:
             spaces.with_collection(self._engine, self._space, self._dimension, limit)
         else:
             spaces.require_collection(self._engine, self._space, self._dimension, limit)
-        self._active = spaces.require_presence(self._engine, self._space, limit)
-
-    def _close(self) -> None:
-        self._threads.shutdown()
-        try:
-            if self._unflushed and self._engine.embedded:
-                self._flush(lambda: OPEN_SECONDS)
-        except (MilvusException, grpc.RpcError, OSError) as error:
-            # Nothing is lost: the rows are in Milvus Lite's log and are read again when it opens.
-            logger.warning("the vector store was not flushed: %s", error)
-        finally:
-            self._engine.close()
 
     def _flush(self, limit: Limit) -> None:
         with self._engine.writing():
@@ -338,6 +303,12 @@ class MilvusStore:
         wanted = _in_catalogue(catalogue, condition)
         pages = self._engine.query_all(self._collection, wanted, columns, TRACKS, limit)
         return dict(sorted((row["track_id"], row["track_valence"]) for page in pages for row in page))
+
+    def _catalogues(self, limit: Limit) -> dict[str, int]:
+        counts: Counter[str] = Counter()
+        for page in self._engine.query_all(self._collection, "passage == -1", ["catalogue"], TRACKS, limit):
+            counts.update(row["catalogue"] for row in page)
+        return dict(sorted(counts.items()))
 
     def _search(
         self, queries: NDArray[np.float32], expression: str, partition: str, most: int, limit: Limit

@@ -37,3 +37,6 @@ class LibraryServicer(ranking_pb2_grpc.RankingServiceServicer):
     ListTracks = _passed_on("ListTracks")
     DeleteTracks = _passed_on("DeleteTracks")
     DescribeSpace = _passed_on("DescribeSpace")
+    ListSpaces = _passed_on("ListSpaces")
+    SwitchSpace = _passed_on("SwitchSpace")
+    ListCatalogues = _passed_on("ListCatalogues")

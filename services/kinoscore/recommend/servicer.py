@@ -9,10 +9,17 @@ from typing import Any, Protocol, TypeVar
 import grpc
 
 from kinoscore.cache import Cache
-from kinoscore.errors import DeadlineExceeded, InvalidRequest, ResourceExhausted, Unavailable
+from kinoscore.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidRequest,
+    ResourceExhausted,
+    Unavailable,
+)
 from kinoscore.recommend.backends import Backends
 from kinoscore.recommend.clips import ClipEncodings
 from kinoscore.recommend.fusing import fused
+from kinoscore.recommend.spaces import space_to_index_in, space_to_search_in
 from kinoscore.runtime.deadline import Deadline
 from kinoscore.runtime.requests import catalogue_name, require_track_count, track_id_of
 from kinoscore.runtime.telemetry import StageTimer
@@ -61,14 +68,17 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
         deadline = Deadline.of(context, self._default_seconds)
         settings = await _first_settings(request_iterator)
         _check_wishes(settings)
+        space = await space_to_search_in(self._backends, settings.space, deadline)
         clip = await _unless_refused(
             self._clips.encode(
-                video_pb2.EncodeClipSettings(catalogue=settings.catalogue, total_bytes=settings.total_bytes),
+                video_pb2.EncodeClipSettings(
+                    catalogue=settings.catalogue, space=space, total_bytes=settings.total_bytes
+                ),
                 _chunks(request_iterator),
                 deadline,
                 timer,
             ),
-            self._check_filter(settings, deadline),
+            self._check_filter(settings, space, deadline),
         )
         found: ranking_pb2.SearchTracksResponse = await self._backends.ranking.ask(
             "SearchTracks",
@@ -105,7 +115,9 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
         timer = StageTimer()
         deadline = Deadline.of(context, self._default_seconds)
         settings = await _first_settings(request_iterator)
+        settings.space = await space_to_index_in(self._backends, settings.space, deadline)
         sound = await self._encode_track(settings, request_iterator, deadline, timer)
+        _check_digest(settings, sound)
         embeddings = [sound.track, *sound.passages]
         whole, *passages = await fused(
             self._backends, settings.catalogue, sound.space, embeddings, deadline, timer
@@ -141,7 +153,7 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
     ) -> music_pb2.EncodeTrackResponse:
         async def relayed() -> AsyncIterator[music_pb2.EncodeTrackRequest]:
             first = music_pb2.EncodeTrackSettings(
-                catalogue=settings.catalogue, total_bytes=settings.total_bytes
+                catalogue=settings.catalogue, space=settings.space, total_bytes=settings.total_bytes
             )
             yield music_pb2.EncodeTrackRequest(settings=first)
             async for chunk in _chunks(requests):
@@ -153,7 +165,9 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
         timer.include(answer.timings)
         return answer
 
-    async def _check_filter(self, settings: recommend_pb2.RecommendSettings, deadline: Deadline) -> None:
+    async def _check_filter(
+        self, settings: recommend_pb2.RecommendSettings, space: str, deadline: Deadline
+    ) -> None:
         """Refuses a filter that does not parse while the clip is still on its way.
 
         Ranking owns the language; listing one track is the cheapest question that makes it parse a filter.
@@ -161,7 +175,7 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
         """
         if settings.filter:
             request = ranking_pb2.ListTracksRequest(
-                catalogue=settings.catalogue, filter=settings.filter, page_size=1
+                catalogue=settings.catalogue, space=space, filter=settings.filter, page_size=1
             )
             with suppress(Unavailable, DeadlineExceeded, ResourceExhausted):
                 await self._backends.ranking.ask("ListTracks", request, deadline)
@@ -209,6 +223,21 @@ def _check_wishes(settings: recommend_pb2.RecommendSettings) -> None:
             )
     if all(settings.weights.HasField(name) and weight == 0 for name, weight in weights.items()):
         raise InvalidRequest("at least one weight must be above 0", field="settings.weights")
+
+
+def _check_digest(settings: recommend_pb2.IndexTrackSettings, sound: music_pb2.EncodeTrackResponse) -> None:
+    """Refuses another sound than the one that was meant.
+
+    Raises:
+        FailedPrecondition: its digest is not the expected one.
+    """
+    expected = settings.expected_digest
+    if expected and sound.digest != expected:
+        raise FailedPrecondition(
+            f"this is another sound: its digest is {sound.digest[:12]}..., not {expected[:12]}...",
+            field="settings.expected_digest",
+            metadata={"digest": sound.digest, "expected": expected},
+        )
 
 
 def _completed(

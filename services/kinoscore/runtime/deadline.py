@@ -30,6 +30,11 @@ class Deadline:
         given = remaining is not None and math.isfinite(remaining)
         return cls.after(remaining if given else default_seconds)
 
+    @classmethod
+    def within(cls, context: grpc.aio.ServicerContext[Any, Any], seconds: float) -> Self:
+        """The deadline that the caller set, or `seconds` from now where that comes first."""
+        return cls.after(min(seconds, cls.of(context, seconds).remaining()))
+
     def remaining(self) -> float:
         """Seconds left, 0 when there are none."""
         return max(0.0, self.moment - time.monotonic())

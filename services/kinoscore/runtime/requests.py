@@ -1,6 +1,8 @@
 """What more than one service, or a service and its callers, must see alike in a request."""
 
 import re
+from collections.abc import Mapping
+from typing import TypeVar
 
 from kinoscore.errors import InvalidRequest, SpaceMismatch
 
@@ -9,6 +11,7 @@ __all__ = [
     "MOST_TRACKS",
     "SPACE_KEY",
     "catalogue_name",
+    "in_space",
     "require_space",
     "require_track_count",
     "track_id_of",
@@ -20,6 +23,8 @@ MOST_TRACKS = 1000
 SPACE_KEY = "kinoscore-space"
 """Under which the video service tells its embedding space as soon as it takes an upload."""
 _TRACK_ID_DIGITS = 32
+
+T = TypeVar("T")
 _CATALOGUE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -35,6 +40,25 @@ def catalogue_name(requested: str, *, field: str = "catalogue") -> str:
             "a catalogue name has 1 to 64 letters, digits, dots, dashes and underscores", field=field
         )
     return name
+
+
+def in_space(served: Mapping[str, T], requested: str, *, field: str = "space") -> T:
+    """What is there for the embedding space that a request names; for the first one when it names none.
+
+    Raises:
+        SpaceMismatch: the space is not served.
+    """
+    if not requested:
+        return next(iter(served.values()))
+    if requested not in served:
+        names = ", ".join(served)
+        raise SpaceMismatch(
+            f"this service has no models of the embedding space {requested}, only of {names}; name the model "
+            "repository of each space that is wanted in the setting `repository` of every service",
+            field=field,
+            metadata={"served": names, "requested": requested},
+        )
+    return served[requested]
 
 
 def require_space(requested: str, served: str, *, field: str = "space") -> None:

@@ -5,17 +5,19 @@ Fields are flat and simple, so that a command line can offer each as a flag with
 serve all commands: a key of another command is passed over, a key of none is refused.
 """
 
+import os
 import tempfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from platformdirs import user_data_path
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -37,6 +39,16 @@ __all__ = [
 ]
 
 _MEBIBYTE = 1024 * 1024
+
+
+def _split(value: object) -> object:
+    """The paths of a text, as in PATH; a single path as a list of one."""
+    if isinstance(value, str):
+        return [part for part in value.split(os.pathsep) if part]
+    return [value] if isinstance(value, Path) else value
+
+
+Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
 
 
 def _port(default: int) -> Any:
@@ -130,8 +142,10 @@ class MediaSettings(Settings):
 class ModelSettings(Settings):
     """What a server that needs the model repository takes."""
 
-    repository: Path | None = Field(
-        None, description="The model repository; the one shipped with kinoscore when not set."
+    repository: Paths = Field(
+        (),
+        description="The model repository; several, with `:` between them, serve an embedding space each. "
+        "`shipped` is the one that came with kinoscore, which is taken when nothing is set.",
     )
     inference: str = Field(
         "onnx:",

@@ -5,7 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinoscore.errors import FailedPrecondition, NotFound, SpaceMismatch
+from kinoscore.errors import FailedPrecondition, NotFound, SpaceMismatch, Unavailable
+from kinoscore.ranking import spaces
+from kinoscore.ranking.active import ActiveSpace
+from kinoscore.ranking.connection import Connection
+from kinoscore.ranking.engines import open_engine
 from kinoscore.ranking.rows import Passage, Track
 from kinoscore.ranking.spaces import Space, drop_space, list_spaces, migrate, switch_space
 from kinoscore.ranking.store import MilvusStore
@@ -20,14 +24,21 @@ def soon() -> Deadline:
     return Deadline.after(60)
 
 
-async def index_one(folder: str, space: str) -> None:
-    store = await MilvusStore.open(folder, space, DIMENSION)
+def track(track_id: str) -> Track:
     vector = np.array([1, 0, 0], dtype=np.float32)
     emotion = common_pb2.Emotion()
     passage = Passage(0.0, 12.0, emotion, vector)
-    track = Track(common_pb2.TrackMetadata(track_id="t"), emotion, vector, (passage,))
-    await store.upsert("default", track, soon())
+    return Track(common_pb2.TrackMetadata(track_id=track_id), emotion, vector, (passage,))
+
+
+async def index_one(folder: str, space: str) -> None:
+    store = await MilvusStore.open(folder, space, DIMENSION)
+    await store.upsert("default", track("t"), soon())
     await store.close()
+
+
+def failing(*arguments: object, **more: object) -> None:
+    raise OSError("the disk is gone")
 
 
 @pytest.fixture
@@ -81,17 +92,83 @@ async def test_the_active_space_cannot_be_dropped(folder: str) -> None:
     assert await list_spaces(folder) == [Space(OLD, 1, True)]
 
 
-async def test_a_store_of_another_space_can_be_filled_but_not_searched(folder: str) -> None:
+async def test_the_stores_of_two_spaces_share_a_folder_and_the_alias_moves_between_them(folder: str) -> None:
     await index_one(folder, OLD)
-    await index_one(folder, NEW)
-    store = await MilvusStore.open(folder, NEW, DIMENSION)
-    with pytest.raises(SpaceMismatch, match=f"active space of the vector store is {OLD}") as refusal:
-        await store.require_active(soon())
-    assert refusal.value.metadata == {"active": OLD, "served": NEW}
-    with pytest.raises(SpaceMismatch):
-        await store.require_last_active(soon())
+    connection = Connection(open_engine(folder))
+    old = await MilvusStore.within(connection, OLD, DIMENSION)
+    new = await MilvusStore.within(connection, NEW, DIMENSION)
+    active = ActiveSpace(connection)
+    assert await active.read(soon()) == OLD
+    with pytest.raises(FailedPrecondition, match="holds no track"):
+        await active.switch(NEW, force=False, deadline=soon())
+    await new.upsert("other", track("u"), soon())
+    assert await active.switch(NEW, force=False, deadline=soon()) == OLD
+    assert await active.read(soon()) == NEW
+    assert await old.catalogues(soon()) == {"default": 1}
+    assert await new.catalogues(soon()) == {"other": 1}
+    await old.close()
+    await new.close()
+    await connection.close()
+    assert await list_spaces(folder) == [Space(NEW, 1, True), Space(OLD, 1, False)]
+
+
+async def test_a_space_is_read_whatever_its_dimension_but_not_made(folder: str) -> None:
+    await index_one(folder, OLD)
+    connection = Connection(open_engine(folder))
+    store = await MilvusStore.within(connection, OLD, None)
+    assert list(await store.records("default", ["t"], soon())) == ["t"]
+    with pytest.raises(FailedPrecondition, match=f"no index for the embedding space {NEW}"):
+        await MilvusStore.within(connection, NEW, None)
     await store.close()
-    await switch_space(folder, NEW)
-    store = await MilvusStore.open(folder, NEW, DIMENSION)
-    await store.require_active(soon())
-    await store.close()
+    await connection.close()
+    assert [space.space for space in await list_spaces(folder)] == [OLD]
+
+
+async def test_a_failed_write_prepares_every_store_anew(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = Connection(open_engine(folder))
+    stores = [await MilvusStore.within(connection, space, DIMENSION) for space in (OLD, NEW)]
+    monkeypatch.setattr(connection.engine.client, "upsert", failing)
+    with pytest.raises(Unavailable):
+        await stores[0].upsert("default", track("t"), soon())
+    for store in stores:
+        assert await store.upsert("default", track("t"), soon())
+        assert list(await store.valences("default", None, soon())) == ["t"]
+        await store.close()
+    await connection.close()
+
+
+class SilentEngine:
+    """A server that answers the first look at the alias only; `looks` counts them."""
+
+    embedded = False
+    location = "http://nowhere"
+    client = None
+    looks = 0
+
+    def open(self, seconds: float) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+
+async def test_where_the_store_is_silent_the_last_known_space_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = SilentEngine()
+
+    def look(client: None, limit: object) -> str:
+        engine.looks += 1
+        if engine.looks > 1:
+            raise Unavailable("silent")
+        return OLD
+
+    monkeypatch.setattr(spaces, "active_space", look)
+    connection = Connection(engine)
+    active = ActiveSpace(connection)
+    assert [await active.read(soon()) for _ in range(4)] == [OLD] * 4
+    # A store that was silent a moment ago is not asked by the next request.
+    assert engine.looks == 2
+    with pytest.raises(Unavailable):
+        await active.look(soon())
+    with pytest.raises(Unavailable):
+        await ActiveSpace(connection).read(soon())
+    await connection.close()

@@ -38,7 +38,7 @@ from kinoscore.v1 import (
     video_pb2_grpc,
 )
 
-SPACE = "s0123456789ab"
+SPACE, OTHER = "s0123456789ab", "sba9876543210"
 DIGEST = "0123456789abcdef" * 4
 TIMINGS = common_pb2.Timings(
     queue_seconds=1.0, decode_seconds=2.0, inference_seconds=4.0, search_seconds=8.0, total_seconds=100.0
@@ -129,12 +129,18 @@ class Ranking(ranking_pb2_grpc.RankingServiceServicer):
     def __init__(self) -> None:
         self.search = ranking_pb2.SearchTracksRequest()
         self.stored = ranking_pb2.UpsertTrackRequest()
+        self.active = SPACE
+        self.looks = 0
 
     async def SearchTracks(self, request: Any, context: Any) -> Any:
         self.search = request
         stale = request.filter in ("silent", "hangs")
         hits = [ranking_pb2.Hit(rank=1)]
         return ranking_pb2.SearchTracksResponse(space=SPACE, hits=hits, timings=TIMINGS, stale=stale)
+
+    async def ListSpaces(self, request: Any, context: Any) -> Any:
+        self.looks += 1
+        return ranking_pb2.ListSpacesResponse(active_space=self.active, served_spaces=[SPACE, OTHER])
 
     async def UpsertTrack(self, request: Any, context: Any) -> Any:
         self.stored = request
@@ -221,7 +227,7 @@ async def test_a_clip_is_relayed_fused_and_ranked(house: House) -> None:
     )
     answer = await house.recommend(asked, b"abc", b"def")
     assert house.video.received == b"abcdef"
-    assert house.video.settings == video_pb2.EncodeClipSettings(catalogue="c", total_bytes=6)
+    assert house.video.settings == video_pb2.EncodeClipSettings(catalogue="c", space=SPACE, total_bytes=6)
     search = house.ranking.search
     assert (search.catalogue, search.space, search.k, search.filter) == ("c", SPACE, 3, "duration > 1")
     assert (search.max_per_artist, search.weights) == (2, common_pb2.Weights(emotion=2.0))

@@ -21,7 +21,7 @@ def command() -> None:
 @command.command(name="migrate")
 @store_options("repository")
 def migrate(data: Path, **options: Any) -> None:
-    """Make the collection for the models' embedding space where it is missing.
+    """Make the collection for the embedding space of each model repository where it is missing.
 
     A Milvus server needs this once for each space, before `kinoscore serve ranking` or `kinoscore up`; a
     folder never does. Running it again changes nothing. The first space becomes the active one.
@@ -29,13 +29,14 @@ def migrate(data: Path, **options: Any) -> None:
 
     async def work() -> None:
         from kinoscore.ranking import spaces
-        from kinoscore.stack import load_repository, vector_dimension
+        from kinoscore.stack import load_repositories, vector_dimension
 
         settings = RankingSettings.load(**given(options))
-        manifest = load_repository(settings).manifest
+        manifests = [repository.manifest for repository in load_repositories(settings)]
         with owned_store(settings, data, purpose="ranking migrate") as location:
-            done = await spaces.migrate(location, manifest.space, vector_dimension(manifest))
-        for line in done or [f"nothing to do: the vector store has the space {manifest.space}"]:
-            message(line)
+            for manifest in manifests:
+                done = await spaces.migrate(location, manifest.space, vector_dimension(manifest))
+                for line in done or [f"nothing to do: the vector store has the space {manifest.space}"]:
+                    message(line)
 
     run(work())

@@ -1,0 +1,115 @@
+"""The encoder services in several embedding spaces: each request is answered by the servicer of its space.
+
+While a model is replaced, the old space and the new one are served side by side. A servicer knows one space
+only; what stands here reads which one a request names and hands it on.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
+
+import grpc
+
+from kinoscore.errors import KinoscoreError
+from kinoscore.runtime.deadline import Deadline
+from kinoscore.runtime.requests import in_space
+from kinoscore.v1 import (
+    fusion_pb2,
+    fusion_pb2_grpc,
+    music_pb2,
+    music_pb2_grpc,
+    video_pb2,
+    video_pb2_grpc,
+)
+
+__all__ = ["FusionInSpaces", "MusicInSpaces", "VideoInSpaces"]
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class VideoInSpaces(video_pb2_grpc.VideoEncoderServiceServicer):
+    """VideoEncoderService, by a servicer for each space."""
+
+    def __init__(self, served: Mapping[str, Any]) -> None:
+        self._served = served
+
+    async def check(self, deadline: Deadline) -> None:
+        """As `check_any`."""
+        await check_any(self._served.values(), deadline)
+
+    async def EncodeClip(
+        self, request_iterator: AsyncIterator[video_pb2.EncodeClipRequest], context: Context
+    ) -> video_pb2.EncodeClipResponse:
+        space, requests = await _space_of(request_iterator)
+        servicer = in_space(self._served, space, field="settings.space")
+        answer: video_pb2.EncodeClipResponse = await servicer.EncodeClip(requests, context)
+        return answer
+
+
+class MusicInSpaces(music_pb2_grpc.MusicEncoderServiceServicer):
+    """MusicEncoderService, by a servicer for each space."""
+
+    def __init__(self, served: Mapping[str, Any]) -> None:
+        self._served = served
+
+    async def check(self, deadline: Deadline) -> None:
+        """As `check_any`."""
+        await check_any(self._served.values(), deadline)
+
+    async def EncodeTrack(
+        self, request_iterator: AsyncIterator[music_pb2.EncodeTrackRequest], context: Context
+    ) -> music_pb2.EncodeTrackResponse:
+        space, requests = await _space_of(request_iterator)
+        servicer = in_space(self._served, space, field="settings.space")
+        answer: music_pb2.EncodeTrackResponse = await servicer.EncodeTrack(requests, context)
+        return answer
+
+
+class FusionInSpaces(fusion_pb2_grpc.FusionServiceServicer):
+    """FusionService, by a servicer for each space."""
+
+    def __init__(self, served: Mapping[str, Any]) -> None:
+        self._served = served
+
+    async def check(self, deadline: Deadline) -> None:
+        """As `check_any`."""
+        await check_any(self._served.values(), deadline)
+
+    async def Fuse(self, request: fusion_pb2.FuseRequest, context: Context) -> fusion_pb2.FuseResponse:
+        answer: fusion_pb2.FuseResponse = await in_space(self._served, request.space).Fuse(request, context)
+        return answer
+
+
+async def check_any(servicers: Iterable[Any], deadline: Deadline) -> None:
+    """Returns when one of the servicers can do its work: a new space that fails must not end the old one.
+
+    Raises:
+        KinoscoreError: none can; what the last one said.
+    """
+    failure: KinoscoreError | None = None
+    for servicer in servicers:
+        try:
+            await servicer.check(deadline)
+            return
+        except KinoscoreError as error:
+            failure = error
+    if failure is not None:
+        raise failure
+
+
+async def _space_of(requests: AsyncIterator[Any]) -> tuple[str, AsyncIterator[Any]]:
+    """The space that the settings at the head of a stream name, and the whole stream.
+
+    Where the stream has no settings there, the space is empty: that is for the servicer to refuse.
+    """
+    stream = aiter(requests)
+    first = await anext(stream, None)
+
+    async def whole() -> AsyncIterator[Any]:
+        if first is not None:
+            yield first
+            async for request in stream:
+                yield request
+
+    if first is None or first.WhichOneof("part") != "settings":
+        return "", whole()
+    return first.settings.space, whole()
