@@ -8,7 +8,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["grey_frames", "grey_numbers", "noise_frames", "sine", "write_clip", "write_sound"]
+__all__ = ["copy_from", "grey_frames", "grey_numbers", "noise_frames", "sine", "write_clip", "write_sound"]
 
 Frames = Sequence[NDArray[np.uint8]]
 
@@ -66,6 +66,29 @@ def write_clip(
             for frame in _audio_frames(sound[None], "mono", 22050):
                 container.mux(audio.encode(frame))
             container.mux(audio.encode(None))
+    return path
+
+
+def copy_from(source: Path, path: Path, first: int, *, hidden: bool) -> Path:
+    """Cuts a clip before its frame number `first`, as it is encoded.
+
+    Args:
+        hidden: the packets from the key frame before it on are kept, and the container says not to show them;
+            otherwise the clip begins in the midst of a group of pictures, with frames that cannot be decoded.
+    """
+    with av.open(source) as container, av.open(path, "w") as cut:
+        stream = cut.add_stream_from_template(container.streams.video[0])
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        start = sorted(packet.pts for packet in packets)[first]
+        if hidden:
+            begin = max(n for n, packet in enumerate(packets) if packet.is_keyframe and packet.pts <= start)
+        else:
+            begin = next(n for n, packet in enumerate(packets) if packet.pts >= start)
+        for packet in packets[begin:]:
+            packet.stream = stream
+            if hidden:
+                packet.pts, packet.dts = packet.pts - start, packet.dts - start
+            cut.mux(packet)
     return path
 
 

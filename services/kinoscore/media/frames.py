@@ -35,6 +35,7 @@ class SampledVideo:
         self._time_base = float(self._stream.time_base or 0)
         self._frame_seconds = 1 / float(self._stream.guessed_rate or 25)
         self._clock = FrameClock(self._frame_seconds)
+        self._gate: PacketGate[Packet[VideoStream]] = PacketGate(self._rate)
         self._end_seconds = 0.0
         context = self._stream.codec_context
         context.thread_type = "AUTO" if threads > 1 else "NONE"
@@ -45,8 +46,11 @@ class SampledVideo:
     def shown(self) -> Iterator[Shown[VideoFrame]]:
         """The sampled frames in order, each once, with the samples that it serves."""
         sampler: FrameSampler[VideoFrame] = FrameSampler(self._rate)
-        for frame in self._decoded():
-            seconds = self._clock.place(None if frame.pts is None else frame.pts * self._time_base)
+        for number, frame in enumerate(self._decoded()):
+            timestamp = None if frame.pts is None else frame.pts * self._time_base
+            if number == 0 and timestamp is not None:
+                self._gate.start_at(timestamp)
+            seconds = self._clock.place(timestamp)
             if seconds > self._limits.max_duration_seconds:
                 raise too_long(self._limits)
             if shown := sampler.offer(seconds, frame):
@@ -78,11 +82,10 @@ class SampledVideo:
         yield from self._reader.decode(None)
 
     def _gated(self) -> "Iterator[tuple[Packet[VideoStream], bool]]":
-        gate: PacketGate[Packet[VideoStream]] = PacketGate(self._rate)
         for packet in self._reader.packets():
             timestamp = None if packet.pts is None else packet.pts * self._time_base
-            yield from gate.offer(timestamp, packet)
-        yield from gate.finish()
+            yield from self._gate.offer(timestamp, packet)
+        yield from self._gate.finish()
 
 
 def to_picture(

@@ -107,7 +107,9 @@ class PacketGate(Generic[Packet]):
 
     Packets come in order of decoding, so it is known how long a packet's frame stays on the screen only
     once the packets around it are known: the gate looks a bounded number of packets ahead. Where timestamps
-    are missing or jump back, it calls every further packet wanted: that costs time, never a frame.
+    are missing or jump back, it calls every further packet wanted: that costs time, never a frame. So it does
+    until it is told when the first frame is shown: that need not be the first packet's, for where a clip was
+    cut out of a longer one, there may be packets that give no frame.
 
     Args:
         rate: samples a second.
@@ -120,6 +122,10 @@ class PacketGate(Generic[Packet]):
         self._start: float | None = None
         self._newest = -math.inf
         self._trusted = True
+
+    def start_at(self, timestamp: float) -> None:
+        """Takes the timestamp of the first frame that the decoder gave."""
+        self._start = timestamp
 
     def offer(self, timestamp: float | None, packet: Packet) -> Iterator[tuple[Packet, bool]]:
         """Takes the next packet; gives back, in order, those that are decided and whether they are wanted."""
@@ -135,11 +141,9 @@ class PacketGate(Generic[Packet]):
             yield self._decide()
 
     def _decide(self) -> tuple[Packet, bool]:
-        if self._start is None:
-            self._start = min(timestamp for timestamp, _ in self._ahead)
         timestamp, packet = self._ahead.popleft()
         self._check_order(timestamp)
-        wanted = not self._trusted or self._is_sampled(timestamp, self._start)
+        wanted = not self._trusted or self._start is None or self._is_sampled(timestamp, self._start)
         self._passed.append(timestamp)
         return packet, wanted
 

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
-from support.media_files import grey_frames, grey_numbers, noise_frames, sine, write_clip, write_sound
+from support.media_files import (
+    copy_from,
+    grey_frames,
+    grey_numbers,
+    noise_frames,
+    sine,
+    write_clip,
+    write_sound,
+)
 
 from kinoscore.errors import InvalidMedia, InvalidRequest, KinoscoreError, MediaTooLarge, NotFound
 from kinoscore.media.decoding import (
@@ -88,6 +96,24 @@ def test_skipping_frames_changes_no_sample(
     path = write_clip(tmp_path / name, noise_frames(110), codec=codec, options=options)
     frames = np.concatenate([batch.frames for batch in iter_frames(path, SPEC, threads=threads)])
     assert frames.shape == (9, 20, 32, 3)
+    assert np.array_equal(frames, decode_everything(path, SPEC))
+
+
+@pytest.mark.parametrize("first", [15, 18, 22])
+@pytest.mark.parametrize(("name", "hidden"), [("cut.mp4", True), ("cut.mp4", False), ("cut.ts", False)])
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [
+        ("libx264", {"bf": "3", "g": "30", "b-pyramid": "normal"}),
+        ("libx265", {"x265-params": "keyint=12:log-level=none"}),
+    ],
+)
+def test_skipping_frames_changes_no_sample_of_a_clip_cut_without_encoding(
+    tmp_path: Path, codec: str, options: dict[str, str], name: str, hidden: bool, first: int
+) -> None:
+    source = write_clip(tmp_path / "clip.mp4", noise_frames(80), codec=codec, options=options)
+    path = copy_from(source, tmp_path / name, first, hidden=hidden)
+    frames, _ = summary_of_frames(path)
     assert np.array_equal(frames, decode_everything(path, SPEC))
 
 

@@ -3,7 +3,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kinoscore.media.sampling import FrameClock, FrameSampler, PacketGate, samples_before
+from kinoscore.media.sampling import LOOKAHEAD_PACKETS, FrameClock, FrameSampler, PacketGate, samples_before
 
 RATES = st.sampled_from([0.5, 1.0, 2.0, 3.0, 7.5])
 # Milliseconds, as many containers keep them; strictly increasing.
@@ -40,6 +40,7 @@ def test_frames_that_the_gate_does_not_want_are_not_missed(
         decoding_order += data.draw(st.permutations(rest[:size]))
         rest = rest[size:]
     gate: PacketGate[float] = PacketGate(rate)
+    gate.start_at(5.0)
     decided = [item for time in decoding_order for item in gate.offer(time + 5.0, time)] + list(gate.finish())
 
     assert [packet for packet, _ in decided] == decoding_order
@@ -50,11 +51,22 @@ def test_frames_that_the_gate_does_not_want_are_not_missed(
 
 def test_the_gate_wants_no_frame_that_serves_no_sample() -> None:
     gate: PacketGate[int] = PacketGate(2.0)
+    gate.start_at(0.0)
     decided = [item for number in range(100) for item in gate.offer(number / 25, number)] + list(
         gate.finish()
     )
     # 0.5 s falls between the frames 12 and 13; how long the last frame stays is not known.
     assert [number for number, wanted in decided if wanted] == [0, 12, 25, 37, 50, 62, 75, 87, 99]
+
+
+def test_until_the_first_frame_is_shown_every_packet_is_wanted() -> None:
+    gate: PacketGate[int] = PacketGate(2.0)
+    decided = [item for number in range(50) for item in gate.offer(number / 25, number)]
+    gate.start_at(0.04)
+    decided += gate.finish()
+    early = 50 - LOOKAHEAD_PACKETS
+    # Half a second after the first frame is 0.54 s, in the midst of frame 13; and so on.
+    assert [number for number, wanted in decided if wanted] == [*range(early), 26, 38, 49]
 
 
 def test_without_timestamps_every_packet_is_wanted() -> None:
@@ -65,6 +77,7 @@ def test_without_timestamps_every_packet_is_wanted() -> None:
 
 def test_after_a_jump_back_every_packet_is_wanted() -> None:
     gate: PacketGate[int] = PacketGate(2.0)
+    gate.start_at(0.0)
     times = [number / 25 for number in range(100)] + [number / 25 for number in range(100)]
     decided = [item for number, time in enumerate(times) for item in gate.offer(time, number)] + list(
         gate.finish()
