@@ -7,6 +7,7 @@ refers to are skipped, as many threads as there are cores, and an inner product 
 
 import json
 from collections import Counter
+from itertools import dropwhile
 from pathlib import Path
 
 import av
@@ -73,7 +74,9 @@ class BareRecommender:
             stream = container.streams.video[0]
             context = stream.codec_context
             context.thread_type, context.thread_count = "AUTO", self._threads
-            packets = [packet for packet in container.demux(stream) if packet.size]
+            # What comes before the first key frame cannot be decoded.
+            packets = list(dropwhile(lambda packet: not packet.is_keyframe, container.demux(stream)))
+            packets = [packet for packet in packets if packet.size]
             samples = _samples(packets, video["frames_per_second"])
             for packet in [*packets, None]:
                 context.skip_frame = "DEFAULT" if packet is None or samples[packet.pts] else "NONREF"
@@ -109,10 +112,14 @@ class BareRecommender:
 
 
 def _samples(packets: list[av.Packet], rate: float) -> Counter[int]:
-    """How many samples each frame serves, by timestamp: sample i is the frame on the screen at i / rate."""
-    shown = np.sort([packet.pts for packet in packets])
+    """How many samples each frame serves, by timestamp: sample i is the frame on the screen at i / rate.
+
+    In a clip that was cut out of a longer one, packets may be marked as not to be shown.
+    """
+    durations = {packet.pts: packet.duration for packet in packets if not packet.is_discard}
+    shown = np.sort(list(durations))
     base = float(packets[0].time_base)
-    end = shown[-1] + max(packet.duration for packet in packets)
+    end = shown[-1] + durations[shown[-1]]
     count = max(1, int(np.ceil((end - shown[0]) * base * rate - 1e-6)))
     at = np.arange(count) / rate + 1e-6
     numbers = np.searchsorted((shown - shown[0]) * base, at, side="right") - 1
