@@ -26,6 +26,7 @@ from kinoscore.errors import (
     StorageFull,
     Unavailable,
 )
+from kinoscore.ranking.expressions import quote
 
 FREE_BYTES = 64 * 1024 * 1024
 """Below this the disk counts as full: Milvus Lite must still be able to write down what it holds in
@@ -38,6 +39,8 @@ EF_PER_ROW = 2
 MOST_EF = 32768
 """Breadth of the search in HNSW: at least 256, twice the rows that are wanted, at most what Milvus takes."""
 PAGE_ROWS = 1000
+MOST_FOUND = 16384
+"""The most rows that Milvus answers to one query."""
 
 MISSING = frozenset({100, 1600})
 """Milvus's codes for a collection, or an alias, that is not there."""
@@ -98,6 +101,12 @@ class Engine(Protocol):
         """
         ...
 
+    def fetch(
+        self, collection: str, keys: Sequence[str], columns: list[str], partition: str, limit: Limit
+    ) -> list[Row]:
+        """The rows with these primary keys, at most `MOST_FOUND`; those that are not there are left out."""
+        ...
+
     def query_all(
         self, collection: str, expression: str, columns: list[str], partition: str, limit: Limit
     ) -> Iterator[list[Row]]:
@@ -111,7 +120,8 @@ class LiteEngine:
     """Milvus Lite over a folder, which this process then owns.
 
     pymilvus would start it too, for a path that ends in `.db`, but tells nothing of why it could not. With
-    any index but FLAT it loses results under a filter.
+    any index but FLAT it loses results under a filter. It is written to as a server is; rows are read from
+    it in this process, without a way there and back over gRPC that took as long as the reading.
     """
 
     embedded = True
@@ -161,15 +171,41 @@ class LiteEngine:
         """Nothing is to be waited for: a write is seen when it returns."""
 
     def search(self, wanted: Search, limit: Limit) -> list[list[Row]]:
-        return _nearest(self.client, wanted, limit)
+        with self._reading(wanted.collection, limit) as collection:
+            answers = collection.search(
+                list(wanted.queries),
+                wanted.most,
+                expr=wanted.expression,
+                output_fields=wanted.columns,
+                partition_names=[wanted.partition],
+            )
+        return _with_distances(answers)
+
+    def fetch(
+        self, collection: str, keys: Sequence[str], columns: list[str], partition: str, limit: Limit
+    ) -> list[Row]:
+        with self._reading(collection, limit) as held:
+            rows: list[Row] = held.get(list(keys), [partition], output_fields=columns)
+        return rows
 
     def query_all(
         self, collection: str, expression: str, columns: list[str], partition: str, limit: Limit
     ) -> Iterator[list[Row]]:
-        # Milvus Lite has no limit, and runs each query of an iterator twice.
-        yield self.client.query(
-            collection, expression, output_fields=columns, partition_names=[partition], timeout=limit()
-        )
+        with self._reading(collection, limit) as held:
+            yield held.query(expression, columns, [partition])
+
+    @contextmanager
+    def _reading(self, collection: str, limit: Limit) -> Iterator[Any]:
+        """The collection as Milvus Lite holds it; what it raises comes out as its server would tell it."""
+        from milvus_lite.adapter.grpc.errors import to_status_kwargs
+        from milvus_lite.exceptions import MilvusLiteError
+
+        limit()
+        try:
+            yield self._database.get_collection(collection)
+        except MilvusLiteError as error:
+            status = to_status_kwargs(error)
+            raise MilvusException(status["code"], status["reason"]) from error
 
     def close(self) -> None:
         if self._server is None:
@@ -239,6 +275,18 @@ class ServerEngine:
             pages = self.query_all(*place, [*wanted.columns, "vector"], wanted.partition, limit)
             found = compare_all(wanted.queries, pages, most)
         return found
+
+    def fetch(
+        self, collection: str, keys: Sequence[str], columns: list[str], partition: str, limit: Limit
+    ) -> list[Row]:
+        rows: list[Row] = self.client.query(
+            collection,
+            filter=f"pk in [{', '.join(quote(key) for key in keys)}]",
+            output_fields=columns,
+            partition_names=[partition],
+            timeout=limit(),
+        )
+        return rows
 
     def query_all(
         self, collection: str, expression: str, columns: list[str], partition: str, limit: Limit
@@ -331,15 +379,19 @@ def _shortest(found: Sequence[Sequence[Row]]) -> int:
 
 
 def _nearest(client: MilvusClient, wanted: Search, limit: Limit, **parameters: int) -> list[list[Row]]:
-    """One search of Milvus; the parameters are those of the index."""
+    """One search of a server; the parameters are those of the index."""
     answers = client.search(
         wanted.collection,
         data=list(wanted.queries),
         limit=wanted.most,
         filter=wanted.expression,
-        search_params={"params": parameters} if parameters else None,
+        search_params={"params": parameters},
         output_fields=wanted.columns,
         partition_names=[wanted.partition],
         timeout=limit(),
     )
+    return _with_distances(answers)
+
+
+def _with_distances(answers: Any) -> list[list[Row]]:
     return [[{**hit["entity"], "distance": hit["distance"]} for hit in hits] for hits in answers]

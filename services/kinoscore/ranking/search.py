@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from kinoscore.inference.repository import Manifest
 from kinoscore.ranking.alignment import Alignment, align
 from kinoscore.ranking.diversity import limit_per_artist
+from kinoscore.ranking.engines import MOST_FOUND
 from kinoscore.ranking.filters import Filter
 from kinoscore.ranking.rows import PASSAGES, TRACKS, Passage
 from kinoscore.ranking.scoring import (
@@ -27,7 +28,7 @@ from kinoscore.ranking.scoring import (
     similarity,
     to_query,
 )
-from kinoscore.ranking.store import MOST_FOUND, Found, MilvusStore
+from kinoscore.ranking.store import Found, MilvusStore
 from kinoscore.runtime.deadline import Deadline
 
 RECALL_WINDOWS = 4

@@ -25,15 +25,13 @@ from numpy.typing import NDArray
 from kinoscore.errors import KinoscoreError, NotFound
 from kinoscore.ranking import rows, spaces
 from kinoscore.ranking.connection import Connection
-from kinoscore.ranking.engines import Limit, Search, open_engine
+from kinoscore.ranking.engines import MOST_FOUND, Limit, Search, open_engine
 from kinoscore.ranking.expressions import quote, to_milvus
 from kinoscore.ranking.filters import Filter
 from kinoscore.ranking.rows import PASSAGES, TRACKS, Passage, Row, Track, TrackRecord
 from kinoscore.runtime.deadline import Deadline
 from kinoscore.v1 import common_pb2
 
-MOST_FOUND = 16384
-"""The most rows that Milvus answers to one query."""
 ROWS_TO_FLUSH_WHILE_WRITING = 4096
 ROWS_TO_FLUSH_BEFORE_SEARCH = 256
 OPEN_SECONDS = 30.0
@@ -323,14 +321,8 @@ class MilvusStore:
     def _fetch(self, keys: Sequence[str], columns: list[str], partition: str, limit: Limit) -> list[Row]:
         fetched: list[Row] = []
         for start in range(0, len(keys), MOST_FOUND):
-            listed = ", ".join(quote(key) for key in keys[start : start + MOST_FOUND])
-            fetched += self._engine.client.query(
-                self._collection,
-                filter=f"pk in [{listed}]",
-                output_fields=columns,
-                partition_names=[partition],
-                timeout=limit(),
-            )
+            some = keys[start : start + MOST_FOUND]
+            fetched += self._engine.fetch(self._collection, some, columns, partition, limit)
         return fetched
 
     def _put(self, new: list[Row], partition: str, limit: Limit) -> None:

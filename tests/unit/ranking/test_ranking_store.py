@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from kinoscore.errors import (
     DataFolderInUse,
     DeadlineExceeded,
+    FailedPrecondition,
     NotFound,
     SpaceMismatch,
     StorageFull,
@@ -236,6 +237,16 @@ async def test_a_server_that_is_not_there_is_unavailable_within_the_deadline(
     with pytest.raises(Unavailable, match="try again"):
         await MilvusStore.open("http://127.0.0.1:1", SPACE, DIMENSION)
     assert asyncio.get_running_loop().time() - started < 4
+
+
+async def test_a_collection_that_is_gone_is_told_by_every_read(store: MilvusStore) -> None:
+    store._engine.client.drop_collection(store._collection)
+    with pytest.raises(FailedPrecondition, match="kinoscore ranking migrate"):
+        await store.search("default", vector(0)[None], None, partition=PASSAGES, limit=1, deadline=soon())
+    with pytest.raises(FailedPrecondition, match="kinoscore ranking migrate"):
+        await store.records("default", ["t"], soon())
+    with pytest.raises(FailedPrecondition, match="kinoscore ranking migrate"):
+        await store.valences("default", None, soon())
 
 
 async def test_a_deadline_that_has_passed_is_not_worked_for(store: MilvusStore) -> None:
