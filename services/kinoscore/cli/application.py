@@ -53,6 +53,10 @@ class LazyGroup(click.Group):
             "kinoscore.cli.commands.spaces",
             "Show the embedding spaces of a vector store, and choose the one searched.",
         ),
+        "reindex": (
+            "kinoscore.cli.commands.reindex",
+            "Encode the tracks of one embedding space for another.",
+        ),
         "models": (
             "kinoscore.cli.commands.models",
             "Check a model repository, or write one for another target.",

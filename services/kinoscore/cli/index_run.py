@@ -32,6 +32,7 @@ async def index_run(
     *,
     places_to_prune: Sequence[Path] = (),
     catalogue: str,
+    space: str = "",
 ) -> int:
     """Brings a catalogue up to date with files.
 
@@ -39,6 +40,7 @@ async def index_run(
 
     Args:
         places_to_prune: absolute paths; tracks whose files lay there and are gone are removed.
+        space: the embedding space; the active one when empty.
 
     Returns:
         The exit status: 1 when a file could not be used.
@@ -55,7 +57,7 @@ async def index_run(
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     display = _Display(len(files))
     async with _probing_pool(server) as pool:
-        indexer = Indexer(server.client, pool, manifest, catalogue)
+        indexer = Indexer(server.client, pool, manifest, catalogue, space)
         with display.progress:
             await index_files(files, indexer.index, display.report, stopping)
     removed = 0

@@ -7,7 +7,7 @@ without encoding, and a run that was interrupted goes on where it stopped.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from kinoscore import AsyncClient, Track
 from kinoscore.cli.catalogue_files import Description, Manifest, local_path, within
+from kinoscore.cli.workers import work_through
 from kinoscore.errors import (
     InvalidMedia,
     InvalidRepository,
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Indexer", "Outcome", "Result", "index_files", "prune"]
 
-# One is uploaded while another is decoded and a third is encoded.
-_FILES_AT_ONCE = 3
 _REMOVED_AT_ONCE = 500
 
 # What ends the whole run: the next file would meet the same.
@@ -66,13 +65,22 @@ class Indexer:
         pool: where files are probed.
         manifest: what is said of the files besides their own tags; it wins over them.
         catalogue: where the tracks go.
+        space: the embedding space; the active one when empty.
     """
 
-    def __init__(self, client: AsyncClient, pool: "DecodePool", manifest: Manifest, catalogue: str) -> None:
+    def __init__(
+        self,
+        client: AsyncClient,
+        pool: "DecodePool",
+        manifest: Manifest,
+        catalogue: str,
+        space: str = "",
+    ) -> None:
         self._client = client
         self._pool = pool
         self._manifest = manifest
         self._catalogue = catalogue
+        self._space = space
         # Files with the same sound wait for each other, so that the second finds the first in the index.
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -98,15 +106,19 @@ class Indexer:
 
     async def _bring_up_to_date(self, file: Path, wanted: Track) -> Result:
         try:
-            stored = await self._client.get_track(wanted.track_id, catalogue=self._catalogue)
+            stored = await self._client.get_track(
+                wanted.track_id, catalogue=self._catalogue, space=self._space
+            )
         except NotFound:
-            added = await self._client.index(file, wanted, catalogue=self._catalogue)
+            added = await self._client.index(file, wanted, catalogue=self._catalogue, space=self._space)
             return Result(file, Outcome.ADDED, added.warnings)
         if other := _other_existing_source(stored.track, wanted):
             return Result(file, Outcome.DUPLICATE, (f"the same sound as {other}",))
         if _said(stored.track) == _said(wanted):
             return Result(file, Outcome.UNCHANGED)
-        update = await self._client.update_track(_updated(stored.track, wanted), catalogue=self._catalogue)
+        update = await self._client.update_track(
+            _updated(stored.track, wanted), catalogue=self._catalogue, space=self._space
+        )
         return Result(file, Outcome.UPDATED if update.changed else Outcome.UNCHANGED)
 
     async def _wanted(self, file: Path) -> Track:
@@ -136,25 +148,13 @@ async def index_files(
     report: Callable[[Result], None],
     stopping: asyncio.Event,
 ) -> None:
-    """Indexes files, a few at once; when `stopping` is set, those in flight are finished and no other is
-    begun.
+    """Indexes files as `work_through`."""
 
-    Raises:
-        KinoscoreError: the first that `index` raised; the other files in flight are abandoned.
-    """
-    remaining = iter(files)
+    async def each() -> AsyncIterator[Path]:
+        for file in files:
+            yield file
 
-    async def work() -> None:
-        while not stopping.is_set() and (file := next(remaining, None)) is not None:
-            report(await index(file))
-
-    workers = [asyncio.create_task(work()) for _ in range(_FILES_AT_ONCE)]
-    try:
-        await asyncio.gather(*workers)
-    finally:
-        for worker in workers:
-            worker.cancel()
-        await asyncio.wait(workers)
+    await work_through(each(), index, report, stopping)
 
 
 async def prune(client: AsyncClient, places: Iterable[Path], catalogue: str) -> int:

@@ -11,11 +11,13 @@ from support.waiting import until
 from kinoscore.cache.memory import MemoryCache
 from kinoscore.errors import (
     DeadlineExceeded,
+    FailedPrecondition,
     InvalidFilter,
     InvalidMedia,
     InvalidRequest,
     KinoscoreError,
     MediaTooLarge,
+    SpaceMismatch,
     Unavailable,
 )
 from kinoscore.recommend.backends import Backends
@@ -98,9 +100,13 @@ class Video(video_pb2_grpc.VideoEncoderServiceServicer):
 
 
 class Music(music_pb2_grpc.MusicEncoderServiceServicer):
+    def __init__(self) -> None:
+        self.settings = music_pb2.EncodeTrackSettings()
+
     async def EncodeTrack(self, request_iterator: AsyncIterator[Any], context: Any) -> Any:
-        async for _ in request_iterator:
-            pass
+        async for request in request_iterator:
+            if request.WhichOneof("part") == "settings":
+                self.settings = request.settings
         return music_pb2.EncodeTrackResponse(
             space=SPACE,
             duration_seconds=30.0,
@@ -129,7 +135,9 @@ class Ranking(ranking_pb2_grpc.RankingServiceServicer):
     def __init__(self) -> None:
         self.search = ranking_pb2.SearchTracksRequest()
         self.stored = ranking_pb2.UpsertTrackRequest()
+        self.listed = ranking_pb2.ListTracksRequest()
         self.active = SPACE
+        self.served = [SPACE, OTHER]
         self.looks = 0
 
     async def SearchTracks(self, request: Any, context: Any) -> Any:
@@ -140,7 +148,7 @@ class Ranking(ranking_pb2_grpc.RankingServiceServicer):
 
     async def ListSpaces(self, request: Any, context: Any) -> Any:
         self.looks += 1
-        return ranking_pb2.ListSpacesResponse(active_space=self.active, served_spaces=[SPACE, OTHER])
+        return ranking_pb2.ListSpacesResponse(active_space=self.active, served_spaces=self.served)
 
     async def UpsertTrack(self, request: Any, context: Any) -> Any:
         self.stored = request
@@ -149,6 +157,7 @@ class Ranking(ranking_pb2_grpc.RankingServiceServicer):
         )
 
     async def ListTracks(self, request: Any, context: Any) -> Any:
+        self.listed = request
         if request.filter == "wrong":
             raise InvalidFilter("expected a comparison", position=5)
         if request.filter == "silent":
@@ -238,6 +247,42 @@ async def test_a_clip_is_relayed_fused_and_ranked(house: House) -> None:
     assert answer.clip_emotion.valence == 0.5
     assert [hit.rank for hit in answer.hits] == [1]
     assert list(answer.warnings) == ["cut off"]
+
+
+async def test_a_request_reads_the_active_space_once_and_stays_in_it(house: House) -> None:
+    await house.recommend(wishes(filter="duration > 1"), b"abc")
+    await house.index(recommend_pb2.IndexTrackSettings(), b"abc")
+    assert house.ranking.looks == 2
+    assert house.video.settings.space == house.music.settings.space == SPACE
+    assert house.ranking.listed.space == house.ranking.search.space == house.ranking.stored.space == SPACE
+
+
+async def test_a_space_that_was_asked_for_is_passed_on_unread(house: House) -> None:
+    await house.recommend(wishes(space=OTHER), b"abc")
+    await house.index(recommend_pb2.IndexTrackSettings(space=OTHER), b"abc")
+    assert house.ranking.looks == 0
+    assert house.video.settings.space == house.music.settings.space == OTHER
+
+
+async def test_without_models_of_the_active_space_nothing_is_recommended_but_indexed_in_the_first_served(
+    house: House,
+) -> None:
+    house.ranking.active, house.ranking.served = "sgone00000000", [OTHER, SPACE]
+    with pytest.raises(SpaceMismatch, match=r"sgone00000000.*kinoscore reindex") as refusal:
+        await house.recommend(wishes(), b"abc")
+    assert refusal.value.metadata["served"] == f"{OTHER}, {SPACE}"
+    await house.index(recommend_pb2.IndexTrackSettings(), b"abc")
+    assert house.music.settings.space == OTHER
+
+
+async def test_another_sound_than_the_expected_one_is_not_stored(house: House) -> None:
+    asked = recommend_pb2.IndexTrackSettings(expected_digest="f" * 64)
+    with pytest.raises(FailedPrecondition, match="another sound") as refusal:
+        await house.index(asked, b"abc")
+    assert (refusal.value.metadata["digest"], refusal.value.field) == (DIGEST, "settings.expected_digest")
+    assert house.ranking.stored == ranking_pb2.UpsertTrackRequest()
+    await house.index(recommend_pb2.IndexTrackSettings(expected_digest=DIGEST), b"abc")
+    assert house.ranking.stored.metadata.digest == DIGEST
 
 
 async def test_k_that_was_not_set_stays_unset(house: House) -> None:

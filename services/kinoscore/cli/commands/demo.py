@@ -60,6 +60,7 @@ def command(
         from kinoscore.cli.index_run import index_run
         from kinoscore.cli.presentation import print_recommendation
         from kinoscore.cli.previews import write_preview
+        from kinoscore.cli.reindex_run import follow_models
 
         folder = out or data / "demo"
         index = data / "demo" / "index"
@@ -67,6 +68,9 @@ def command(
         async with connected(data=index, address=address, purpose="demo") as server:
             tracks = find_audio_files([files.tracks])
             status = await index_run(server, tracks, Manifest({}, ()), catalogue=catalogue)
+            if address is None:
+                # The demo's own index may be one of an older kinoscore, with other models.
+                await follow_models(server.client, complete=False)
             answers = [
                 (clip, await server.client.recommend(clip, k=k, catalogue=catalogue)) for clip in files.clips
             ]

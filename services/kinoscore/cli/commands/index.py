@@ -18,11 +18,15 @@ __all__ = ["command"]
     metavar="TRACKS.csv",
     help="A CSV file (file, title, artist, licence, attribution, tags, tempo); it wins over the files' tags.",
 )
+@click.option(
+    "--space", metavar="SPACE", default="", help="The embedding space; the active one if not given."
+)
 @click.option("--prune", is_flag=True, help="Remove the tracks whose files under PATH are gone.")
 @server_options
 def command(
     paths: tuple[Path, ...],
     manifest: Path | None,
+    space: str,
     prune: bool,
     data: Path,
     address: str | None,
@@ -38,11 +42,16 @@ def command(
         from kinoscore.cli.catalogue_files import Manifest, find_audio_files, read_manifest
         from kinoscore.cli.connection import connected
         from kinoscore.cli.index_run import index_run
+        from kinoscore.cli.reindex_run import follow_models
 
         files = find_audio_files(paths)
         described = read_manifest(manifest, paths) if manifest else Manifest({}, ())
         places = [path.resolve() for path in paths] if prune else []
         async with connected(data=data, address=address, purpose="index") as server:
-            return await index_run(server, files, described, places_to_prune=places, catalogue=catalogue)
+            status = await index_run(
+                server, files, described, places_to_prune=places, catalogue=catalogue, space=space
+            )
+            await follow_models(server.client)
+            return status
 
     run(work())

@@ -9,6 +9,7 @@ from kinoscore.cli.options import json_option
 from kinoscore.cli.running import message, run
 from kinoscore.cli.settings_options import given
 from kinoscore.cli.vector_stores import owned_store, store_options
+from kinoscore.errors import DataFolderInUse
 from kinoscore.runtime.settings import RankingSettings
 
 __all__ = ["command"]
@@ -19,7 +20,7 @@ def command() -> None:
     """Show the embedding spaces of a vector store, and choose the one that is searched.
 
     Models make vectors of their own space, and each space has an index of its own. One space is the active
-    one; a service with the models of another refuses to search.
+    one: requests are answered in it, by services that have its models.
     """
 
 
@@ -56,10 +57,19 @@ def switch_space(space: str, force: bool, data: Path, **options: Any) -> None:
     """Make SPACE the one that is searched; the other stays, so that switching back is as quick."""
 
     async def work() -> None:
+        from kinoscore import AsyncClient
         from kinoscore.ranking import spaces
 
-        with owned_store(RankingSettings.load(**given(options)), data, purpose="spaces switch") as location:
-            before = await spaces.switch_space(location, space, force=force)
+        settings = RankingSettings.load(**given(options))
+        try:
+            with owned_store(settings, data, purpose="spaces switch") as location:
+                before = await spaces.switch_space(location, space, force=force)
+        except DataFolderInUse as error:
+            if not (address := error.metadata.get("address")):
+                raise
+            # The folder is that of a running server, which does it itself.
+            async with AsyncClient(address) as client:
+                before = await client.switch_space(space, force=force)
         message(f"{space} is the active space" + (f"; it was {before}" if before else ""))
 
     run(work())
