@@ -1,0 +1,171 @@
+"""A model is replaced while clips come in: both spaces are served, the new index is filled, the alias moves
+there, back and there again, the old index is dropped. No call fails, and no answer mixes the two spaces.
+
+On Milvus Lite and on a real Milvus server alike.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.milvus_server import milvus_server
+from support.repository import write_tiny_repository
+
+from kinoscore import AsyncClient, Hit, Recommendation, Track
+from kinoscore.cli.reindex_run import reindex_run
+from kinoscore.data_folder import DataFolder
+from kinoscore.errors import FailedPrecondition
+from kinoscore.media.writing import write_audio, write_video
+from kinoscore.ranking.spaces import Space, drop_space, list_spaces, migrate, switch_space
+from kinoscore.runtime.settings import StackSettings
+from kinoscore.stack import Stack, load_repositories, vector_dimension
+
+RATE = 22050
+LIMIT_SECONDS = 600
+PITCHES = (110.0, 165.0, 220.0, 330.0, 440.0, 660.0)
+CALLERS = 2
+
+
+@pytest.fixture(scope="module", params=["lite", "server"])
+def location(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A folder, or the URL of a server."""
+    if request.param == "lite":
+        yield str(tmp_path_factory.mktemp("lite") / "vectors")
+    else:
+        with milvus_server(tmp_path_factory.mktemp("milvus")) as server:
+            yield server.url
+
+
+@dataclass
+class House:
+    """A stack that serves both spaces, with a track for each pitch in the old one."""
+
+    client: AsyncClient
+    location: str
+    old: str
+    new: str
+    clip: Path
+    other_clip: Path
+
+    async def recommend(self, clip: Path, *, space: str = "", filter: str = "") -> Recommendation:
+        return await self.client.recommend(
+            clip, k=len(PITCHES), space=space, filter=filter, timeout=LIMIT_SECONDS
+        )
+
+    async def switch(self, space: str) -> None:
+        """As an operator does: on a server from outside, in a folder through its owner."""
+        if "://" in self.location:
+            await switch_space(self.location, space)
+        else:
+            await self.client.switch_space(space)
+
+
+@pytest.fixture
+async def house(location: str, tmp_path: Path) -> AsyncIterator[House]:
+    repositories = [write_tiny_repository(tmp_path / name, seed=seed) for seed, name in enumerate("ab")]
+    settings = StackSettings(
+        repository=repositories,
+        port=0,
+        decoder_workers=1,
+        vectors=location,
+        search_seconds=LIMIT_SECONDS,
+        default_deadline_seconds=LIMIT_SECONDS,
+    )
+    manifests = [repository.manifest for repository in load_repositories(settings)]
+    for manifest in manifests:
+        await migrate(location, manifest.space, vector_dimension(manifest))
+    clips = [tmp_path / "clip.mp4", tmp_path / "other.mp4"]
+    for seed, clip in enumerate(clips):
+        random = np.random.default_rng(seed)
+        write_video(clip, (random.integers(0, 255, (64, 96, 3), np.uint8) for _ in range(16)), 8.0)
+    stack = Stack(DataFolder(tmp_path / "data", purpose="test"), settings)
+    address = await stack.start()
+    try:
+        async with AsyncClient(address) as client:
+            for pitch in PITCHES:
+                file = tmp_path / f"{pitch:.0f}.flac"
+                seconds = np.arange(14 * RATE) / RATE
+                write_audio(file, (0.3 * np.sin(2 * np.pi * pitch * seconds)).astype(np.float32), RATE)
+                track = Track(title=f"{pitch:.0f} Hz", artist="Sine", licence="CC0-1.0", tags=("pure",))
+                catalogue = "default" if pitch < 600 else "other"
+                await client.index(file, track, catalogue=catalogue, timeout=LIMIT_SECONDS)
+            old, new = (manifest.space for manifest in manifests)
+            yield House(client, location, old, new, *clips)
+    finally:
+        await stack.close()
+
+
+@dataclass
+class Traffic:
+    """Callers of the front door, one after the other each, who are told nothing of what goes on."""
+
+    house: House
+    expected: dict[tuple[str, Path], tuple[Hit, ...]] = field(default_factory=dict)
+    answered: list[str] = field(default_factory=list)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def call(self, *, cached: bool) -> None:
+        house = self.house
+        for number in count(1):
+            # A filter that all tracks pass, but that no cache has seen.
+            condition = "" if cached else f"duration > {number / 1e6:.6f}"
+            for clip in (house.clip, house.other_clip):
+                if self.stopping.is_set():
+                    return
+                answer = await house.recommend(clip, filter=condition)
+                assert not answer.stale
+                assert answer.hits == self.expected[answer.space, clip], "scores of another space"
+                self.answered.append(answer.space)
+
+    async def answer_of(self, space: str, callers: "list[asyncio.Task[None]]") -> None:
+        """Returns when a call that begins now has been answered, and was in the space."""
+        seen = len(self.answered)
+        async with asyncio.timeout(LIMIT_SECONDS):
+            # The first answers may be of calls that began before.
+            while len(self.answered) < seen + 2 * CALLERS:
+                done, _ = await asyncio.wait(callers, timeout=0.05)
+                for caller in done:
+                    caller.result()
+        assert self.answered[-1] == space
+
+
+async def test_a_model_is_replaced_under_traffic_without_a_failed_or_a_mixed_answer(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = house.client
+    spaces = await client.spaces()
+    assert (spaces.active, spaces.served) == (house.old, (house.old, house.new))
+    before = {track.track_id: track async for track in client.list_tracks(space=house.old)}
+    traffic = Traffic(house)
+    for clip in (house.clip, house.other_clip):
+        traffic.expected[house.old, clip] = (await house.recommend(clip)).hits
+        assert len(traffic.expected[house.old, clip]) == len(PITCHES) - 1
+    callers = [asyncio.create_task(traffic.call(cached=number % 2 == 0)) for number in range(CALLERS)]
+    try:
+        await traffic.answer_of(house.old, callers)
+        assert await reindex_run(client, old="", new="", switch=False) == 0
+        assert "6 encoded" in capsys.readouterr().err
+        assert {track.track_id: track async for track in client.list_tracks(space=house.new)} == before
+        assert await client.catalogues(space=house.new) == {"default": len(PITCHES) - 1, "other": 1}
+        assert set(traffic.answered) == {house.old}
+        for clip in (house.clip, house.other_clip):
+            hits = (await house.recommend(clip, space=house.new)).hits
+            assert [hit.score for hit in hits] != [hit.score for hit in traffic.expected[house.old, clip]]
+            traffic.expected[house.new, clip] = hits
+        for space in (house.new, house.old, house.new):
+            await house.switch(space)
+            await traffic.answer_of(space, callers)
+        if "://" in house.location:
+            assert await drop_space(house.location, house.old) == len(PITCHES)
+            await traffic.answer_of(house.new, callers)
+            with pytest.raises(FailedPrecondition):
+                await client.recommend(house.clip, space=house.old, k=1, timeout=LIMIT_SECONDS)
+            assert await list_spaces(house.location) == [Space(house.new, len(PITCHES), active=True)]
+    finally:
+        traffic.stopping.set()
+        await asyncio.gather(*callers)
+    assert set(traffic.answered) == {house.old, house.new}
