@@ -6,7 +6,8 @@ longer clip is recalled by a few of its windows and by its whole, and the candid
 sequences.
 """
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ from kinoscore.ranking.engines import MOST_FOUND
 from kinoscore.ranking.filters import Filter
 from kinoscore.ranking.rows import PASSAGES, TRACKS, Passage
 from kinoscore.ranking.scoring import (
+    SCORE_DECIMALS,
     Blocks,
     Weights,
     cosines,
@@ -30,6 +32,7 @@ from kinoscore.ranking.scoring import (
 )
 from kinoscore.ranking.store import Found, MilvusStore
 from kinoscore.runtime.deadline import Deadline
+from kinoscore.v1 import common_pb2
 
 RECALL_WINDOWS = 4
 """Windows of a long clip that recall tracks."""
@@ -38,6 +41,9 @@ ROWS_PER_TRACK = 4
 SPARE_ROWS = 24
 SPARE_TRACKS = 8
 """Candidates beyond those wanted, for the exact scores to choose from."""
+ESTIMATE_ERROR = 2.5 * 10**-SCORE_DECIMALS
+"""Estimates that lie nearer together than this may change places: they are of single precision, and they and
+the scores are rounded."""
 LEAST_ALIGNED = 24
 """Candidates that are aligned for a long clip, though fewer are wanted."""
 MOST_ROWS_FOR_EXACTNESS = 4096
@@ -76,8 +82,7 @@ class Ranked:
         emotion, each the mean over the passages.
     """
 
-    track_id: str
-    artist: str
+    metadata: common_pb2.TrackMetadata
     score: float
     cosines: tuple[float, float, float]
     passages: tuple[Passage, ...]
@@ -109,14 +114,15 @@ class TrackSearch:
         recall = self._recall_short if len(query.windows) == 1 else self._recall_long
         candidates = await recall(query, deadline)
         wanted = {candidate.track_id: candidate.passages for candidate in candidates}
-        stored = await self._store.passages(query.catalogue, wanted, deadline)
-        ranked = [
-            self._score(query, candidate, stored[candidate.track_id])
-            for candidate in candidates
-            if candidate.track_id in stored
-        ]
-        ranked.sort(key=lambda one: (-one.score, one.track_id))
-        return limit_per_artist(ranked, lambda one: one.artist, query.max_per_artist, query.k)
+        stored, metadata = await asyncio.gather(
+            self._store.passages(query.catalogue, wanted, deadline),
+            self._store.metadata(query.catalogue, wanted, deadline),
+        )
+        # A track that was deleted since it was found is left out.
+        present = {track_id: stored[track_id] for track_id in wanted if track_id in stored.keys() & metadata}
+        ranked = self._scored(query, present, metadata)
+        ranked.sort(key=lambda one: (-one.score, one.metadata.track_id))
+        return limit_per_artist(ranked, lambda one: one.metadata.artist, query.max_per_artist, query.k)
 
     async def _recall_short(self, query: Query, deadline: Deadline) -> list[_Candidate]:
         """The best candidates, each with its best passage only."""
@@ -129,11 +135,11 @@ class TrackSearch:
                 candidates, lambda one: one.artist, query.max_per_artist, query.k + SPARE_TRACKS
             )
             if _exhausted(found, limit):
-                return kept
+                return _near(kept, query.k)
             unseen = rounded(found[-1].similarity)
             sure = len(kept) >= query.k and kept[query.k - 1].estimate > unseen
             if sure or (len(kept) >= query.k and limit >= MOST_ROWS_FOR_EXACTNESS):
-                return kept
+                return _near(kept, query.k)
             limit = min(limit * WIDENING, MOST_FOUND)
 
     async def _recall_long(self, query: Query, deadline: Deadline) -> list[_Candidate]:
@@ -183,8 +189,21 @@ class TrackSearch:
                 best[hit.track_id] = _Candidate(hit.track_id, hit.artist, estimate, (hit.passage,))
         return best.values()
 
-    def _score(self, query: Query, candidate: _Candidate, stored: dict[int, Passage]) -> Ranked:
-        passages = [stored[number] for number in sorted(stored)]
+    def _scored(
+        self,
+        query: Query,
+        stored: Mapping[str, Mapping[int, Passage]],
+        metadata: Mapping[str, common_pb2.TrackMetadata],
+    ) -> list[Ranked]:
+        """Each track at its best place; the passages of all are compared at once.
+
+        Args:
+            stored: the candidates' passages by track id and number, at least one of each.
+        """
+        if not stored:
+            return []
+        tracks = {track_id: [own[number] for number in sorted(own)] for track_id, own in stored.items()}
+        passages = [passage for own in tracks.values() for passage in own]
         windows = np.stack([window.vector for window in query.windows])
         cosine = cosines(windows, np.stack([passage.vector for passage in passages]), self._blocks)
         agreement = similarity(cosine, query.weights) - self._penalty(
@@ -192,16 +211,24 @@ class TrackSearch:
             np.array([[window.emotion.valence] for window in query.windows]),
             np.array([[passage.emotion.valence for passage in passages]]),
         )
-        place = align(agreement, self._steps(query.windows), _durations(query.windows))
-        return Ranked(
-            track_id=candidate.track_id,
-            artist=candidate.artist,
-            score=rounded(place.score),
-            cosines=_mean_cosines(cosine, place),
-            passages=tuple(passages[number] for number in place.passages),
-            windows=place.windows,
-            shares=place.weights,
-        )
+        steps, durations = self._steps(query.windows), _durations(query.windows)
+        ranked = []
+        start = 0
+        for track_id, own in tracks.items():
+            mine = slice(start, start + len(own))
+            start = mine.stop
+            place = align(agreement[:, mine], steps, durations)
+            ranked.append(
+                Ranked(
+                    metadata=metadata[track_id],
+                    score=rounded(place.score),
+                    cosines=_mean_cosines(cosine[:, :, mine], place),
+                    passages=tuple(own[number] for number in place.passages),
+                    windows=place.windows,
+                    shares=place.weights,
+                )
+            )
+        return ranked
 
     def _penalty(
         self, query: Query, clip_valence: NDArray[np.float64], passage_valence: NDArray[np.float64]
@@ -228,6 +255,14 @@ def _exhausted(found: list[Found], limit: int) -> bool:
 
 def _ordered(candidates: Iterable[_Candidate]) -> list[_Candidate]:
     return sorted(candidates, key=lambda one: (-one.estimate, one.track_id))
+
+
+def _near(candidates: list[_Candidate], k: int) -> list[_Candidate]:
+    """Those that may be among the first k once their exact scores are known; they come in order."""
+    if len(candidates) <= k:
+        return candidates
+    least = candidates[k - 1].estimate - ESTIMATE_ERROR
+    return [one for one in candidates if one.estimate >= least]
 
 
 def _nearest_on_average(lists: list[list[Found]]) -> Iterable[_Candidate]:

@@ -212,12 +212,8 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
     ) -> ranking_pb2.SearchTracksResponse:
         query = replace(query, centre=await self._centre(query.catalogue, version, deadline))
         ranked = await self._search.rank(query, deadline)
-        records = await self._store.records(query.catalogue, [one.track_id for one in ranked], deadline)
-        # A track that was deleted since it was found is left out.
-        present = [(one, records[one.track_id]) for one in ranked if one.track_id in records]
         hits = [
-            self._to_hit(rank, one, record.metadata, request.clip.emotion, query)
-            for rank, (one, record) in enumerate(present, start=1)
+            self._to_hit(rank, one, request.clip.emotion, query) for rank, one in enumerate(ranked, start=1)
         ]
         return ranking_pb2.SearchTracksResponse(space=self._manifest.space, hits=hits)
 
@@ -238,7 +234,6 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
         self,
         rank: int,
         ranked: Ranked,
-        metadata: common_pb2.TrackMetadata,
         clip_emotion: common_pb2.Emotion,
         query: Query,
     ) -> ranking_pb2.Hit:
@@ -249,11 +244,11 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
             query.clip.duration_seconds,
             last.start_seconds + last.duration_seconds - query.windows[0].start_seconds,
         )
-        end = min(metadata.duration_seconds, start + clip_seconds)
+        end = min(ranked.metadata.duration_seconds, start + clip_seconds)
         passage_emotion = _mean_emotion(ranked.passages, ranked.shares)
         return ranking_pb2.Hit(
             rank=rank,
-            track=metadata,
+            track=ranked.metadata,
             passage_start_seconds=start,
             passage_duration_seconds=max(0.0, end - start),
             score=ranked.score,

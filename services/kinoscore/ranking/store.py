@@ -167,6 +167,15 @@ class MilvusStore:
         wanted = list(track_ids)
         return await self._read(lambda limit: self._records(catalogue, wanted, limit), deadline)
 
+    async def metadata(
+        self, catalogue: str, track_ids: Iterable[str], deadline: Deadline
+    ) -> dict[str, common_pb2.TrackMetadata]:
+        """What is known of the stored tracks among `track_ids`, by id."""
+        keys = [rows.track_key(catalogue, track_id) for track_id in track_ids]
+        columns = ["track_id", "metadata"]
+        found = await self._read(lambda limit: self._fetch(keys, columns, TRACKS, limit), deadline)
+        return {row["track_id"]: rows.to_metadata(row) for row in found}
+
     async def passages(
         self, catalogue: str, wanted: Mapping[str, Iterable[int]], deadline: Deadline
     ) -> dict[str, dict[int, Passage]]:
