@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 from kinoscore.cache import Cache, open_cache
 from kinoscore.data_folder import DataFolder
-from kinoscore.errors import FailedPrecondition, InvalidRepository, SpaceMismatch
+from kinoscore.errors import FailedPrecondition, SpaceMismatch
 from kinoscore.fusion.servicer import FusionServicer
-from kinoscore.inference import InferenceEngine, Manifest, ModelRepository, default_repository, open_engine
+from kinoscore.inference import InferenceEngine, Manifest, ModelRepository, open_engine
+from kinoscore.inference.repository import SHIPPED, load_repositories
 from kinoscore.media.pool import DecodePool
 from kinoscore.media.types import Limits
 from kinoscore.music.servicer import MusicEncoderServicer
@@ -47,8 +48,8 @@ from kinoscore.video.servicer import VideoEncoderServicer
 
 __all__ = [
     "Stack",
-    "load_repositories",
     "local_address",
+    "model_repositories",
     "open_vectors",
     "serve_one",
     "vector_dimension",
@@ -56,9 +57,6 @@ __all__ = [
 ]
 
 _logger = logging.getLogger(__name__)
-
-SHIPPED = Path("shipped")
-"""Names the model repository that came with kinoscore."""
 
 
 class Stack:
@@ -147,23 +145,13 @@ async def serve_one(name: str, settings: Any, announce: Callable[[str], None]) -
         await server.run_until_signal()
 
 
-def load_repositories(settings: ModelSettings) -> list[ModelRepository]:
+def model_repositories(settings: ModelSettings) -> list[ModelRepository]:
     """The model repositories that the settings name, or the one shipped with kinoscore; one for each space.
 
     Raises:
         InvalidRepository: one is missing, half-written or of another version; or two are of one space.
     """
-    paths = [default_repository() if path == SHIPPED else path for path in settings.repository or (SHIPPED,)]
-    repositories = [ModelRepository.load(path) for path in paths]
-    by_space: dict[str, ModelRepository] = {}
-    for repository in repositories:
-        other = by_space.setdefault(repository.manifest.space, repository)
-        if other is not repository:
-            raise InvalidRepository(
-                f"{other.path} and {repository.path} are of the same embedding space; name one of them",
-                field="repository",
-            )
-    return repositories
+    return load_repositories(settings.repository or (SHIPPED,))
 
 
 def vector_store(settings: RankingSettings, data_folder: Path) -> str:
@@ -196,7 +184,7 @@ class _Models(NamedTuple):
 async def _open_models(settings: ModelSettings, opened: AsyncExitStack) -> dict[str, _Models]:
     """The models of each space."""
     models = {}
-    for repository in load_repositories(settings):
+    for repository in model_repositories(settings):
         engine = await open_engine(
             settings.inference,
             repository,
@@ -305,7 +293,7 @@ async def _fusion(settings: FusionSettings, opened: AsyncExitStack) -> list[obje
 
 
 async def _ranking(settings: RankingSettings, opened: AsyncExitStack) -> list[object]:
-    manifests = [repository.manifest for repository in load_repositories(settings)]
+    manifests = [repository.manifest for repository in model_repositories(settings)]
     cache = _open_cache(settings, opened)
     return [await _open_ranking(settings, settings.vectors, manifests, cache, opened)]
 

@@ -17,7 +17,7 @@ from kinoscore.errors import FailedPrecondition, Unavailable
 from kinoscore.media.writing import write_audio, write_video
 from kinoscore.ranking.spaces import migrate
 from kinoscore.runtime.settings import StackSettings
-from kinoscore.stack import Stack, load_repositories, vector_dimension
+from kinoscore.stack import Stack, model_repositories, vector_dimension
 
 RATE = 22050
 LIMIT_SECONDS = 300
@@ -51,7 +51,7 @@ async def test_the_whole_works_on_a_milvus_server_and_tells_when_that_is_lost_or
             search_seconds=60.0,
             cache_stale_seconds=0.0,
         )
-        manifest = load_repositories(settings)[0].manifest
+        manifest = model_repositories(settings)[0].manifest
         with pytest.raises(FailedPrecondition, match="kinoscore ranking migrate"):
             await Stack(DataFolder(tmp_path / "data", purpose="test"), settings).start()
         await migrate(server.url, manifest.space, vector_dimension(manifest))

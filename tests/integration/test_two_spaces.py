@@ -1,7 +1,7 @@
 """A model is replaced while clips come in: both spaces are served, the new index is filled, the alias moves
 there, back and there again, the old index is dropped. No call fails, and no answer mixes the two spaces.
 
-On Milvus Lite and on a real Milvus server alike.
+With the engines in this process, and with a real Milvus server and a real Triton.
 """
 
 import asyncio
@@ -14,15 +14,19 @@ import numpy as np
 import pytest
 from support.milvus_server import milvus_server
 from support.repository import write_tiny_repository
+from support.triton import running_triton
 
 from kinoscore import AsyncClient, Hit, Recommendation, Track
 from kinoscore.cli.reindex_run import reindex_run
 from kinoscore.data_folder import DataFolder
 from kinoscore.errors import FailedPrecondition
+from kinoscore.inference.conversion import convert_repositories
+from kinoscore.inference.repository import load_repositories
+from kinoscore.inference.targets import Target, TargetOptions
 from kinoscore.media.writing import write_audio, write_video
 from kinoscore.ranking.spaces import Space, drop_space, list_spaces, migrate, switch_space
 from kinoscore.runtime.settings import StackSettings
-from kinoscore.stack import Stack, load_repositories, vector_dimension
+from kinoscore.stack import Stack, model_repositories, vector_dimension
 
 RATE = 22050
 LIMIT_SECONDS = 600
@@ -30,14 +34,35 @@ PITCHES = (110.0, 165.0, 220.0, 330.0, 440.0, 660.0)
 CALLERS = 2
 
 
-@pytest.fixture(scope="module", params=["lite", "server"])
-def location(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A folder, or the URL of a server."""
-    if request.param == "lite":
-        yield str(tmp_path_factory.mktemp("lite") / "vectors")
-    else:
-        with milvus_server(tmp_path_factory.mktemp("milvus")) as server:
-            yield server.url
+@dataclass(frozen=True)
+class Engines:
+    """What the services stand on: a folder or a URL for vectors, the old models and the new."""
+
+    vectors: str
+    inference: str
+    repositories: tuple[Path, ...]
+
+    @property
+    def embedded(self) -> bool:
+        return "://" not in self.vectors
+
+
+@pytest.fixture(scope="module", params=["embedded", "servers"])
+def engines(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+    """Milvus Lite and ONNX Runtime in this process; or a Milvus server, and one Triton with all models."""
+    folder = tmp_path_factory.mktemp("engines")
+    repositories = tuple(write_tiny_repository(folder / str(seed), seed=seed) for seed in (0, 1))
+    if request.param == "embedded":
+        yield Engines(str(folder / "vectors"), "onnx:", repositories)
+        return
+    loaded = load_repositories(repositories)
+    convert_repositories(loaded, folder / "both", TargetOptions(Target.PYTHON))
+    names = [entry.name for repository in loaded for entry in repository.manifest.models.values()]
+    with (
+        milvus_server(tmp_path_factory.mktemp("milvus")) as milvus,
+        running_triton(folder / "both", tmp_path_factory.mktemp("triton"), names) as triton,
+    ):
+        yield Engines(milvus.url, triton.url, repositories)
 
 
 @dataclass
@@ -45,7 +70,7 @@ class House:
     """A stack that serves both spaces, with a track for each pitch in the old one."""
 
     client: AsyncClient
-    location: str
+    engines: Engines
     old: str
     new: str
     clip: Path
@@ -58,26 +83,26 @@ class House:
 
     async def switch(self, space: str) -> None:
         """As an operator does: on a server from outside, in a folder through its owner."""
-        if "://" in self.location:
-            await switch_space(self.location, space)
-        else:
+        if self.engines.embedded:
             await self.client.switch_space(space)
+        else:
+            await switch_space(self.engines.vectors, space)
 
 
 @pytest.fixture
-async def house(location: str, tmp_path: Path) -> AsyncIterator[House]:
-    repositories = [write_tiny_repository(tmp_path / name, seed=seed) for seed, name in enumerate("ab")]
+async def house(engines: Engines, tmp_path: Path) -> AsyncIterator[House]:
     settings = StackSettings(
-        repository=repositories,
+        repository=engines.repositories,
+        inference=engines.inference,
         port=0,
         decoder_workers=1,
-        vectors=location,
+        vectors=engines.vectors,
         search_seconds=LIMIT_SECONDS,
         default_deadline_seconds=LIMIT_SECONDS,
     )
-    manifests = [repository.manifest for repository in load_repositories(settings)]
+    manifests = [repository.manifest for repository in model_repositories(settings)]
     for manifest in manifests:
-        await migrate(location, manifest.space, vector_dimension(manifest))
+        await migrate(engines.vectors, manifest.space, vector_dimension(manifest))
     clips = [tmp_path / "clip.mp4", tmp_path / "other.mp4"]
     for seed, clip in enumerate(clips):
         random = np.random.default_rng(seed)
@@ -94,7 +119,7 @@ async def house(location: str, tmp_path: Path) -> AsyncIterator[House]:
                 catalogue = "default" if pitch < 600 else "other"
                 await client.index(file, track, catalogue=catalogue, timeout=LIMIT_SECONDS)
             old, new = (manifest.space for manifest in manifests)
-            yield House(client, location, old, new, *clips)
+            yield House(client, engines, old, new, *clips)
     finally:
         await stack.close()
 
@@ -159,12 +184,12 @@ async def test_a_model_is_replaced_under_traffic_without_a_failed_or_a_mixed_ans
         for space in (house.new, house.old, house.new):
             await house.switch(space)
             await traffic.answer_of(space, callers)
-        if "://" in house.location:
-            assert await drop_space(house.location, house.old) == len(PITCHES)
+        if not house.engines.embedded:
+            assert await drop_space(house.engines.vectors, house.old) == len(PITCHES)
             await traffic.answer_of(house.new, callers)
             with pytest.raises(FailedPrecondition):
                 await client.recommend(house.clip, space=house.old, k=1, timeout=LIMIT_SECONDS)
-            assert await list_spaces(house.location) == [Space(house.new, len(PITCHES), active=True)]
+            assert await list_spaces(house.engines.vectors) == [Space(house.new, len(PITCHES), active=True)]
     finally:
         traffic.stopping.set()
         await asyncio.gather(*callers)

@@ -18,7 +18,7 @@ from kinoscore.ranking.connection import Connection
 from kinoscore.ranking.store import MilvusStore
 from kinoscore.runtime.deadline import Deadline
 from kinoscore.runtime.settings import StackSettings
-from kinoscore.stack import load_repositories, open_vectors, vector_dimension, vector_store
+from kinoscore.stack import model_repositories, open_vectors, vector_dimension, vector_store
 
 __all__ = ["Finding", "Verdict", "examine"]
 
@@ -50,7 +50,7 @@ async def examine(settings: StackSettings, data: Path) -> AsyncIterator[Finding]
     """Examines this installation, with these settings and this data folder, part by part."""
     yield _codecs()
     try:
-        repositories = load_repositories(settings)
+        repositories = model_repositories(settings)
     except KinoscoreError as error:
         remedy = "install kinoscore again, or name another repository with --repository"
         yield Finding("models", Verdict.BROKEN, str(error), remedy)

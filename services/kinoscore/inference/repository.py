@@ -9,7 +9,7 @@ Every number that a service needs of the models comes from the manifest.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -21,6 +21,7 @@ from kinoscore.errors import InvalidRepository
 __all__ = [
     "FORMAT",
     "MODEL_NAMES",
+    "SHIPPED",
     "Calibration",
     "DefaultWeights",
     "Dimensions",
@@ -31,11 +32,14 @@ __all__ = [
     "MusicSpec",
     "VideoSpec",
     "default_repository",
+    "load_repositories",
 ]
 
 FORMAT = 1
 MODEL_NAMES = ("frame_encoder", "clip_encoder", "window_encoder", "track_encoder", "fusion")
 MANIFEST_FILE = "kinoscore.json"
+SHIPPED = Path("shipped")
+"""Names the model repository that came with kinoscore."""
 
 _REMEDY = "run `kinoscore doctor`, or write the repository again with `dualpath export`"
 
@@ -216,6 +220,24 @@ class ModelRepository:
         """The ONNX file of a model, by short name (`frame_encoder`)."""
         entry = self.manifest.models[name]
         return self.path / entry.name / str(entry.version) / "model.onnx"
+
+
+def load_repositories(paths: Iterable[Path]) -> list[ModelRepository]:
+    """The repositories at the paths, one for each space; `shipped` stands for the one shipped with kinoscore.
+
+    Raises:
+        InvalidRepository: one is missing, half-written or of another version; or two are of one space.
+    """
+    by_space: dict[str, ModelRepository] = {}
+    for path in paths:
+        repository = ModelRepository.load(default_repository() if path == SHIPPED else path)
+        other = by_space.setdefault(repository.manifest.space, repository)
+        if other is not repository:
+            raise InvalidRepository(
+                f"{other.path} and {repository.path} are of the same embedding space; name one of them",
+                field="repository",
+            )
+    return list(by_space.values())
 
 
 def default_repository() -> Path:

@@ -36,19 +36,25 @@ __all__ = [
     "Settings",
     "StackSettings",
     "VideoSettings",
+    "split_paths",
 ]
 
 _MEBIBYTE = 1024 * 1024
 
 
-def _split(value: object) -> object:
-    """The paths of a text, as in PATH; a single path as a list of one."""
+def split_paths(text: str) -> tuple[Path, ...]:
+    """The paths of a text with `:` between them, as in PATH."""
+    return tuple(Path(part) for part in text.split(os.pathsep) if part)
+
+
+def _to_paths(value: object) -> object:
+    """A text, or a single path, as what pydantic takes for several."""
     if isinstance(value, str):
-        return [part for part in value.split(os.pathsep) if part]
-    return [value] if isinstance(value, Path) else value
+        return split_paths(value)
+    return (value,) if isinstance(value, Path) else value
 
 
-Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
+Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_to_paths)]
 
 
 def _port(default: int) -> Any:

@@ -9,7 +9,14 @@ import pytest
 from support.repository import write_tiny_repository
 
 from kinoscore.errors import InvalidRepository
-from kinoscore.inference.repository import MODEL_NAMES, ModelRepository, default_repository
+from kinoscore.inference.conversion import convert_repositories
+from kinoscore.inference.repository import (
+    MODEL_NAMES,
+    ModelRepository,
+    default_repository,
+    load_repositories,
+)
+from kinoscore.inference.targets import Target, TargetOptions
 
 
 @pytest.fixture
@@ -111,3 +118,20 @@ def test_the_shipped_repository_loads_where_it_is_there() -> None:
     except InvalidRepository:
         pytest.skip("this source tree has no models/repository yet")
     assert ModelRepository.load(path).manifest.format == 1
+
+
+def test_several_repositories_are_of_a_space_each(tmp_path: Path) -> None:
+    old, new = (write_tiny_repository(tmp_path / str(seed), seed=seed) for seed in (0, 1))
+    assert [repository.path for repository in load_repositories([old, new])] == [old, new]
+    again = write_tiny_repository(tmp_path / "again", seed=1)
+    with pytest.raises(InvalidRepository, match=f"{new} and {again} are of the same embedding space"):
+        load_repositories([old, new, again])
+
+
+def test_the_models_of_several_spaces_are_written_into_one_folder(tmp_path: Path) -> None:
+    both = load_repositories(write_tiny_repository(tmp_path / str(seed), seed=seed) for seed in (0, 1))
+    convert_repositories(both, tmp_path / "both", TargetOptions(Target.PYTHON))
+    assert ModelRepository.load(tmp_path / "both").manifest == both[0].manifest
+    names = {entry.name for repository in both for entry in repository.manifest.models.values()}
+    assert {path.parent.name for path in (tmp_path / "both").glob("*/config.pbtxt")} == names
+    assert len(names) == 10

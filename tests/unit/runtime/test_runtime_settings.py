@@ -85,3 +85,21 @@ def test_the_default_ports_are_where_the_front_door_looks() -> None:
         settings = command.load()
         assert address == f"{settings.host}:{settings.port}"
     assert front.port == StackSettings.load().port == 50050
+
+
+@pytest.mark.parametrize(
+    ("given", "paths"),
+    [("", ()), ("/a", ("/a",)), ("/a:shipped:/b", ("/a", "shipped", "/b")), (Path("/a"), ("/a",))],
+)
+def test_several_model_repositories_are_named_as_in_path(given: str | Path, paths: tuple[str, ...]) -> None:
+    assert VideoSettings.load(repository=given).repository == tuple(map(Path, paths))
+
+
+def test_several_model_repositories_come_from_the_environment_and_from_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('repository = "/file:/other"')
+    assert VideoSettings.load(settings=file).repository == (Path("/file"), Path("/other"))
+    monkeypatch.setenv("KINOSCORE_REPOSITORY", "/one:/two")
+    assert VideoSettings.load(settings=file).repository == (Path("/one"), Path("/two"))

@@ -8,29 +8,29 @@ from kinoscore.cli.running import message, run
 
 __all__ = ["command"]
 
-_SHIPPED = "shipped"
-
 
 @click.group(name="models")
 def command() -> None:
     """Check a model repository, or write one for another target.
 
-    A REPOSITORY is a folder, or the word `shipped` for the one that came with kinoscore.
+    REPOSITORY is a folder, or the word `shipped` for the one that came with kinoscore.
     """
 
 
 @command.command(name="check")
-@click.argument("repository", default=_SHIPPED)
-def check(repository: str) -> None:
+@click.argument("repository", default="shipped", type=click.Path(path_type=Path))
+def check(repository: Path) -> None:
     """Compare the manifest, the model files and Triton's configurations, and say what to do.
 
     The exit status is 1 when something is wrong.
     """
 
     async def work() -> int:
+        from kinoscore.inference import default_repository
         from kinoscore.inference.checking import check_repository
+        from kinoscore.inference.repository import SHIPPED
 
-        path = _path(repository)
+        path = default_repository() if repository == SHIPPED else repository
         flaws = check_repository(path)
         for flaw in flaws:
             click.echo(f"{flaw.place}: {flaw.text} -> {flaw.remedy}")
@@ -64,23 +64,21 @@ def check(repository: str) -> None:
 def convert(repository: str, destination: Path, target: str, device: str, instances: int, fp16: bool) -> None:
     """Write the models of REPOSITORY to DESTINATION with the configurations for a target.
 
+    Several repositories, with `:` between them, are written into one folder, for one Triton that serves
+    their embedding spaces side by side.
+
     Models, manifest and embedding space stay the same, so an index stays valid. A repository at DESTINATION
     is replaced.
     """
 
     async def work() -> None:
-        from kinoscore.inference import ModelRepository
-        from kinoscore.inference.conversion import convert_repository
+        from kinoscore.inference.conversion import convert_repositories
+        from kinoscore.inference.repository import SHIPPED, load_repositories
         from kinoscore.inference.targets import Device, Target, TargetOptions
+        from kinoscore.runtime.settings import split_paths
 
         options = TargetOptions(Target(target), Device(device), instances, half_precision=fp16)
-        convert_repository(ModelRepository.load(_path(repository)), destination, options)
+        convert_repositories(load_repositories(split_paths(repository) or (SHIPPED,)), destination, options)
         message(f"{destination} is for the target {target}")
 
     run(work())
-
-
-def _path(repository: str) -> Path:
-    from kinoscore.inference import default_repository
-
-    return default_repository() if repository == _SHIPPED else Path(repository)

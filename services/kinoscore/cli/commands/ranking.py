@@ -29,10 +29,10 @@ def migrate(data: Path, **options: Any) -> None:
 
     async def work() -> None:
         from kinoscore.ranking import spaces
-        from kinoscore.stack import load_repositories, vector_dimension
+        from kinoscore.stack import model_repositories, vector_dimension
 
         settings = RankingSettings.load(**given(options))
-        manifests = [repository.manifest for repository in load_repositories(settings)]
+        manifests = [repository.manifest for repository in model_repositories(settings)]
         with owned_store(settings, data, purpose="ranking migrate") as location:
             for manifest in manifests:
                 done = await spaces.migrate(location, manifest.space, vector_dimension(manifest))
