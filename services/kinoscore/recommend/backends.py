@@ -94,15 +94,6 @@ class StreamCall:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, silent=self._silent) from error
 
-    async def told(self, key: str, seconds: float) -> str:
-        """What the service tells ahead of its answer; empty where it does not within `seconds`."""
-        try:
-            async with asyncio.timeout(seconds):
-                metadata = await self._call.initial_metadata()
-        except TimeoutError:
-            return ""
-        return next((str(value) for name, value in metadata if name == key), "")
-
 
 class Backends:
     """The four services; equal addresses share a channel.

@@ -15,15 +15,11 @@ from kinoscore.recommend.backends import Backends, StreamCall
 from kinoscore.recommend.fusing import fused
 from kinoscore.runtime.deadline import Deadline
 from kinoscore.runtime.metrics import CACHE_LOOKUPS
-from kinoscore.runtime.requests import SPACE_KEY
 from kinoscore.runtime.single_flight import SingleFlight
 from kinoscore.runtime.telemetry import StageTimer
 from kinoscore.v1 import common_pb2, video_pb2
 
 __all__ = ["ClipEncodings"]
-
-SPACE_SECONDS = 1.0
-"""How long after an upload the video service may take to tell its space; without it nothing is looked up."""
 
 # From this size on a chunk is hashed in a thread: that takes half a millisecond.
 _LARGE_BYTES = 256 * 1024
@@ -54,6 +50,7 @@ class ClipEncodings:
         """The video service's answer with each embedding fused, without timings.
 
         Args:
+            settings: of the clip; they name the embedding space.
             timer: takes the stages of what had to be done for this very request.
 
         Raises:
@@ -75,7 +72,7 @@ class ClipEncodings:
 
         async with self._backends.video.stream("EncodeClip", upload.requests(), deadline) as call:
             await asyncio.wait([upload.arrived, call.answering], return_when=asyncio.FIRST_COMPLETED)
-            key = await _cache_key(upload, call)
+            key = _cache_key(upload, settings.space)
             if not key:
                 return video_pb2.EncodeClipResponse.FromString(await work())
             encoded = await self._cache.get(key)
@@ -136,10 +133,9 @@ class _HeldUpload:
         await self._released.wait()
 
 
-async def _cache_key(upload: _HeldUpload, call: StreamCall) -> str:
+def _cache_key(upload: _HeldUpload, space: str) -> str:
     """What the cache knows the clip by; empty where it has no name."""
     if not upload.arrived.done() or not upload.arrived.result():
         return ""
-    space = await call.told(SPACE_KEY, SPACE_SECONDS)
     # Another version of kinoscore may decode otherwise.
-    return f"kinoscore:clip:{space}:{__version__}:{upload.arrived.result()}" if space else ""
+    return f"kinoscore:clip:{space}:{__version__}:{upload.arrived.result()}"

@@ -9,7 +9,6 @@ from kinoscore.errors import InvalidRequest, SpaceMismatch
 __all__ = [
     "DEFAULT_CATALOGUE",
     "MOST_TRACKS",
-    "SPACE_KEY",
     "catalogue_name",
     "in_space",
     "require_space",
@@ -20,8 +19,6 @@ __all__ = [
 DEFAULT_CATALOGUE = "default"
 MOST_TRACKS = 1000
 """The most tracks that one request may ask for or name."""
-SPACE_KEY = "kinoscore-space"
-"""Under which the video service tells its embedding space as soon as it takes an upload."""
 _TRACK_ID_DIGITS = 32
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from kinoscore.inference.repository import Manifest
 from kinoscore.media.pool import DecodePool
 from kinoscore.media.types import FrameBatch, FrameSpec, Limits
 from kinoscore.runtime.deadline import Deadline
-from kinoscore.runtime.requests import SPACE_KEY, catalogue_name, require_space
+from kinoscore.runtime.requests import catalogue_name, require_space
 from kinoscore.runtime.settings import VideoSettings
 from kinoscore.runtime.telemetry import StageTimer
 from kinoscore.runtime.uploads import Upload
@@ -66,7 +66,6 @@ class VideoEncoderServicer(video_pb2_grpc.VideoEncoderServiceServicer):
         settings = await upload.settings()
         catalogue_name(settings.catalogue, field="settings.catalogue")
         require_space(settings.space, self._manifest.space, field="settings.space")
-        await context.send_initial_metadata(((SPACE_KEY, self._manifest.space),))
         if await upload.form() == "data":
             return await self._encode_file(upload, deadline, timer)
         return await self._encode_pictures(upload, deadline, timer)
