@@ -31,6 +31,9 @@ __all__ = ["command"]
     show_default="no limit",
     help="Most tracks of one artist.",
 )
+@click.option(
+    "--space", metavar="SPACE", default="", help="The embedding space to search [default: the active one]."
+)
 @click.option("--timeout", type=float, metavar="SECONDS", help="How long to wait for the answer.")
 @json_option
 @timings_option
@@ -44,6 +47,7 @@ def command(
     content_weight: float | None,
     emotion_weight: float | None,
     max_per_artist: int,
+    space: str,
     timeout: float | None,
     as_json: bool,
     timings: bool,
@@ -71,6 +75,7 @@ def command(
                 emotion_weight=emotion_weight,
                 max_per_artist=max_per_artist,
                 catalogue=catalogue,
+                space=space,
                 timeout=timeout,
             )
         for warning in recommendation.warnings:
