@@ -119,7 +119,7 @@ class TrackSearch:
             self._store.metadata(query.catalogue, wanted, deadline),
         )
         # A track that was deleted since it was found is left out.
-        present = {track_id: stored[track_id] for track_id in wanted if track_id in stored.keys() & metadata}
+        present = {track_id: passages for track_id, passages in stored.items() if track_id in metadata}
         ranked = self._scored(query, present, metadata)
         ranked.sort(key=lambda one: (-one.score, one.metadata.track_id))
         return limit_per_artist(ranked, lambda one: one.metadata.artist, query.max_per_artist, query.k)
