@@ -97,6 +97,13 @@ async def test_errors_keep_their_class_message_and_metadata(pool: DecodePool, tm
     assert caught.value.metadata == {"limit": "100"}
 
 
+async def test_a_decoder_that_does_not_start_in_time_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kinoscore.media.pool.START_SECONDS", 0.001)
+    with pytest.raises(Unavailable, match="did not start within 0.001 s"):
+        async with DecodePool(1):
+            pass
+
+
 async def test_a_file_name_of_any_bytes_is_found(pool: DecodePool, clip: Path, tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"cl\xffip \xc3\xa4\n.mp4")
     path.write_bytes(clip.read_bytes())

@@ -18,7 +18,7 @@ class Batch(NamedTuple):
     """n pairs, row i of the video with row i of the music.
 
     Attributes:
-        pictures: uint8 [n, 24, 3, 40, 64]; texture [n, 24, 179]; frame_mask [n, 24].
+        pictures: uint8 [n, 24, 3, 40, 64]; texture [n, 24, 333]; frame_mask [n, 24].
         spectra, statistics: of [n, 4] windows; valid [n, 4].
         valence_arousal: [n, 2]; labels, themes: int64 [n].
         video_attributes, music_attributes: [n, a].

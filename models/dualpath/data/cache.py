@@ -28,7 +28,7 @@ from kinoscore.media.types import FrameSpec
 
 __all__ = ["PairArrays", "cut_passage", "open_cache", "prepare_clip", "prepare_passage"]
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +37,7 @@ class PairArrays:
 
     Attributes:
         pictures: uint8 [n, 24, 3, 40, 64], prepared frames in 0..255.
-        texture: float16 [n, 24, 179], see PictureTexture.
+        texture: float16 [n, 24, 333], see PictureTexture.
         frame_count: int32 [n], how many of them are real.
         mel: float16 [n, 4, 126, 64]. pitch: float16 [n, 4, 30, 84]. loudness: float32 [n, 4]. See Spectra.
         statistics: float16 [n, 4, WindowStatistics.WIDTH].

@@ -59,7 +59,7 @@ class DualPathNetwork(nn.Module):
         self.fusion = Fusion(config.dimensions, config.fusion, config.emotion_path)
 
     def encode_clips(self, pictures: Tensor, texture: Tensor, frame_mask: Tensor) -> Side:
-        """Pictures [n, 24, 3, 40, 64] in 0..1, their texture [n, 24, 179], mask [n, 24] -> Side."""
+        """Pictures [n, 24, 3, 40, 64] in 0..1, their texture [n, 24, 333], mask [n, 24] -> Side."""
         count, steps = frame_mask.shape
         frames = self.frame_encoder(pictures.flatten(0, 1), texture.flatten(0, 1))
         video = self.config.video

@@ -38,6 +38,11 @@ _MOTION_STEPS = (1, 3, 5)
 _PROFILE_LAGS = 41
 _QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 _SLOWEST, _FASTEST = 0.6, 12.0
+_ONSET_SURROUNDINGS = 9  # frames, about 0.2 s
+_ONSET_CAP = 6.0
+_PULSE_RATES = 3.8, 10.9  # hertz: sixteenth notes at 57 to 164 beats a minute
+_PULSE_STEEPNESS = 60.0
+_PULSE_MULTIPLES = (0.25, 0.5, 1.0, 1.5, 2.0)
 _LOW_HERTZ, _HIGH_HERTZ = 200.0, 2000.0
 
 
@@ -170,8 +175,9 @@ class PassageStatistics(nn.Module):
     """(window statistics [n, w, WindowStatistics.WIDTH], window_mask [n, w]) -> [n, WIDTH].
 
     Mean and deviation over windows; the tempogram of the whole passage (Fourier tempogram: Grosche, Mueller
-    and Kurth, "Cyclic tempogram", 2010), which resolves tempo four times as finely as that of a window; the
-    pitch profile's quantiles and its autocorrelation, which say how widely music is spread in any key.
+    and Kurth, "Cyclic tempogram", 2010), which resolves tempo four times as finely as that of a window; how
+    strictly onsets keep their pulse; the pitch profile's quantiles and its autocorrelation, which say how
+    widely music is spread in any key.
     """
 
     RATES = 64
@@ -179,18 +185,33 @@ class PassageStatistics(nn.Module):
         2 * WindowStatistics.STATISTICS, 2 * WindowStatistics.STATISTICS + WindowStatistics.BANDS * RATES
     )
     """Of a row: the strongest rate in each bin, curve by curve."""
-    WIDTH = TEMPOGRAM.stop + WindowStatistics.BANDS * 4 + 2 * len(_QUANTILES) + _PROFILE_LAGS
+    WIDTH = (
+        TEMPOGRAM.stop
+        + WindowStatistics.BANDS * 5
+        + (WindowStatistics.BANDS + 1) * (1 + WindowStatistics.BANDS * len(_PULSE_MULTIPLES))
+        + 2 * len(_QUANTILES)
+        + _PROFILE_LAGS
+    )
 
     def __init__(self, numbers: MusicNumbers) -> None:
         super().__init__()
         frames = numbers.passage_windows * _FRAMES
         seconds = numbers.passage_windows * numbers.window_samples / numbers.sample_rate
-        rates = np.arange(_SLOWEST, _FASTEST + 1e-6, 0.5 / seconds)
+        # Rates are whole multiples of the first, so that a multiple of a rate is found by its number.
+        rates = np.arange(1, round(2 * _PULSE_RATES[1] * 2 * seconds) + 1) * (0.5 / seconds)
+        self.slowest = int(np.searchsorted(rates, _SLOWEST))
+        self.pulses = slice(*(int(np.searchsorted(rates, bound)) for bound in _PULSE_RATES))
+        multiples = np.outer(_PULSE_MULTIPLES, np.arange(1, len(rates) + 1)[self.pulses])
         phase = 2 * np.pi * ((np.arange(frames) + 0.5) / frames * seconds)[:, None] * rates[None, :]
-        window = np.hanning(frames)[:, None] / np.hanning(frames).sum()
-        for name, values in (("cosines", window * np.cos(phase)), ("sines", window * np.sin(phase))):
+        for name, values in (
+            ("cosines", np.cos(phase)),
+            ("sines", np.sin(phase)),
+            ("log_rates", np.log(rates[self.pulses])),
+        ):
             self.register_buffer(name, torch.from_numpy(values.astype(np.float32)), persistent=False)
         self.register_buffer("rate_bins", _rate_bins(rates), persistent=False)
+        places = np.clip(np.round(multiples).astype(np.int64), 1, len(rates)) - 1
+        self.register_buffer("multiples", torch.from_numpy(places), persistent=False)
         self.register_buffer("quantiles", torch.tensor(_QUANTILES).view(1, -1, 1), persistent=False)
         self.register_buffer("shifts", _shift_index(_PROFILE_LAGS - 1)[_PROFILE_LAGS - 1 :], persistent=False)
 
@@ -202,22 +223,44 @@ class PassageStatistics(nn.Module):
             [
                 mean,
                 masked_deviation(statistics, window_mask),
-                self._tempogram(windows[:, :, : WindowStatistics.CURVES]),
+                self._rhythm(windows[:, :, : WindowStatistics.CURVES]),
                 self._spread(mean[:, WindowStatistics.PROFILE]),
             ],
             dim=1,
         )
 
-    def _tempogram(self, curves: Tensor) -> Tensor:
-        """[n, w, 4 * 126] -> [n, 4 * 68]: the strongest rate in each of 64 bins, then four of its moments."""
+    def _rhythm(self, curves: Tensor) -> Tensor:
+        """[n, w, 4 * 126] -> [n, 4 * 64 + 4 * 5 + 5 * 21].
+
+        The strongest rate in each of 64 bins, then the tempogram's moments and the number of onsets, then
+        the pulse.
+        """
         count, windows = curves.shape[0], curves.shape[1]
         bands = curves.reshape(count, windows, WindowStatistics.BANDS, _FRAMES).transpose(1, 2).flatten(2)
-        mean = bands.mean(dim=2, keepdim=True)
-        centred = (bands - mean) / (mean + 1e-3)
-        magnitude = torch.sqrt((centred @ self.cosines) ** 2 + (centred @ self.sines) ** 2 + 1e-8)
-        moments = [torch.log((magnitude**power).mean(dim=2)) / power for power in (1, 2, 4)]
+        onsets = _sharpened(bands)
+        often = (onsets * 2.0).clamp(max=1.0).mean(dim=2)
+        shares = onsets / (onsets.sum(dim=2, keepdim=True) + 1e-3)
+        magnitude = torch.sqrt((shares @ self.cosines) ** 2 + (shares @ self.sines) ** 2 + 1e-8)
+        rhythmic = magnitude[:, :, self.slowest :]
+        square = rhythmic * rhythmic
+        moments = [torch.log(values.mean(dim=2)) for values in (rhythmic, square, square * square)]
         strongest = magnitude[:, :, self.rate_bins].amax(dim=3)
-        return torch.cat([strongest.flatten(1), magnitude.amax(dim=2), *moments], dim=1)
+        return torch.cat(
+            [strongest.flatten(1), rhythmic.amax(dim=2), *moments, often, self._pulse(magnitude)], dim=1
+        )
+
+    def _pulse(self, magnitude: Tensor) -> Tensor:
+        """[n, 4, rates] -> [n, 5 * 21]: how strictly onsets keep to the pulse.
+
+        The pulse is the strongest rate of each curve, and of all four together, among those that sixteenth
+        notes have (a softmax in place of a choice, so that no rounding error turns it over). Told are its
+        rate, and how strong it and its multiples are in each curve: near 1 for a strict pulse, near 0 where
+        onsets are late or early by up to half its period.
+        """
+        both = torch.cat([magnitude, magnitude.mean(dim=1, keepdim=True)], dim=1)
+        pulse = torch.softmax(_PULSE_STEEPNESS * both[:, :, self.pulses], dim=2)
+        multiples = magnitude[:, :, self.multiples].flatten(1, 2)
+        return torch.cat([pulse @ self.log_rates, (multiples @ pulse.transpose(1, 2)).flatten(1)], dim=1)
 
     def _spread(self, profile: Tensor) -> Tensor:
         """[n, 84] -> [n, 55]."""
@@ -228,6 +271,18 @@ class PassageStatistics(nn.Module):
         centred = centred / (torch.sqrt((centred**2).sum(dim=1, keepdim=True)) + 1e-3)
         shifted = functional.pad(centred, (_PROFILE_LAGS - 1, _PROFILE_LAGS - 1))[:, self.shifts]
         return torch.cat([places, widths, (shifted * centred.unsqueeze(1)).sum(dim=2)], dim=1)
+
+
+def _sharpened(curves: Tensor) -> Tensor:
+    """[n, bands, frames]: what stands above its surroundings, relative to its mean, limited.
+
+    A loud onset then counts little more than a soft one, and what lies between onsets nothing.
+    """
+    surroundings = functional.avg_pool1d(
+        curves, _ONSET_SURROUNDINGS, stride=1, padding=_ONSET_SURROUNDINGS // 2
+    )
+    above = (curves - surroundings).clamp(min=0.0)
+    return (above / (above.mean(dim=2, keepdim=True) + 1e-3)).clamp(max=_ONSET_CAP)
 
 
 def _shift_index(reach: int) -> Tensor:

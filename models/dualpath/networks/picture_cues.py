@@ -20,9 +20,9 @@ _LUMINANCE_THRESHOLDS = (0.06, 0.12, 0.2, 0.3, 0.42, 0.55, 0.7, 0.85)
 
 
 class PicturePreparation(nn.Module):
-    """uint8 [n, height, width, 3] -> (float32 [n, 3, height / 2, width / 2] in 0..1, texture [n, 179]).
+    """uint8 [n, height, width, 3] -> (float32 [n, 3, height / 2, width / 2] in 0..1, texture [n, 333]).
 
-    Texture is read at full size. For the rest, averaging 2 x 2 pixels costs a network nothing (detail carries
+    Texture takes the full size. For the rest, averaging 2 x 2 pixels costs a network nothing (detail carries
     little emotion, and the small backbone strides over it anyway) and makes everything after it four times
     cheaper. Our choice.
     """
@@ -32,7 +32,7 @@ class PicturePreparation(nn.Module):
         self.texture = PictureTexture(numbers)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        pictures = frames.to(torch.float32).permute(0, 3, 1, 2) * (1.0 / 255.0)
+        pictures = frames.permute(0, 3, 1, 2).to(torch.float32) * (1.0 / 255.0)
         return functional.avg_pool2d(pictures, 2), self.texture(pictures)
 
 

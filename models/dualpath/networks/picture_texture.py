@@ -4,6 +4,8 @@ No learned parameters. A small network that sees half the size in a few thousand
 they say how a thing is drawn whatever it is and whatever its colours. Which statistics is our choice.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,13 +16,17 @@ from dualpath.config import VideoNumbers
 
 __all__ = ["PictureTexture", "luminance_of"]
 
-_EDGE_GROWTH = (3, 3, 5)  # windows of 3, 5 and 9 pixels: each is slid over the one before
+_EDGE_GROWTH = (3, 3, 5)  # each window is slid over what the one before left
 _EDGE_STEEPNESS = (0.15, 0.25, 0.35, 0.5, 0.7, 0.9)
-_GLINT_WINDOW = 5
+_NEGATIVE_STEEPNESS = tuple(-bound for bound in _EDGE_STEEPNESS)
+_GLINT_WINDOW = 5  # pixels at full size
 _GLINT_HEIGHTS = (0.1, 0.2, 0.3, 0.45)
-_SCALES = 8
+_SURROUNDINGS = 9  # pixels at half size
+_SCALES = 7
 _DIRECTIONS = 12
-_LOWEST_FREQUENCY = 0.02
+_RINGS = 12
+_LOWEST_RING = 0.05  # cycles a pixel; below it all is one ring
+_RING_STATISTICS = 4
 _DETAIL_GRID = (5, 8)
 _POWER_FLOOR = 1e-3  # about that of film grain; below it is rounding, too
 
@@ -28,14 +34,16 @@ _POWER_FLOOR = 1e-3  # about that of film grain; below it is rounding, too
 class PictureTexture(nn.Module):
     """float32 [n, 3, height, width] in 0..1, full size -> float32 [n, TEXTURE].
 
-    A row is [glints 5 | edges 30 | spectrum: 8 scales x 12 directions | peaks a scale 8 | detail grid 40].
+    A row is [glints 5 | edges 30 | edges of shapes 30 | power by 7 scales x 12 directions | 12 rings x 4
+    statistics of shapes, of detail and of colour | detail grid 40]. Shapes are the luminance without its
+    glints. Glints and edges need the full size; all else is read at half of it, for a quarter of the time.
     """
 
     TEXTURE = (
         (1 + len(_GLINT_HEIGHTS))
-        + len(_EDGE_GROWTH) * (3 + len(_EDGE_STEEPNESS))
-        + 3
-        + _SCALES * (_DIRECTIONS + 1)
+        + 2 * (len(_EDGE_GROWTH) * (3 + len(_EDGE_STEEPNESS)) + 3)
+        + _SCALES * _DIRECTIONS
+        + 3 * _RING_STATISTICS * _RINGS
         + _DETAIL_GRID[0] * _DETAIL_GRID[1]
     )
 
@@ -43,37 +51,67 @@ class PictureTexture(nn.Module):
         super().__init__()
         height, width = numbers.frame_height // 2, numbers.frame_width // 2
         rows, columns = np.arange(-(height // 2), height // 2), np.arange(width // 2)
-        directions, scales = _polar_bins(rows / height, columns / width)
+        directions, rings = _polar_bins(rows / height, columns / width)
         for name, values in (
             ("row_cosines", _windowed(np.cos, height, rows)),
             ("row_sines", _windowed(np.sin, height, rows)),
             ("column_cosines", _windowed(np.cos, width, columns)),
             ("column_sines", _windowed(np.sin, width, columns)),
             ("directions", directions),
-            ("scales", scales),
+            ("rings", rings),
+            ("blur_rows", _blur(height).T),
+            ("blur_columns", _blur(width)),
         ):
             self.register_buffer(name, torch.from_numpy(values.astype(np.float32)), persistent=False)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        luminance = luminance_of(pictures)
-        small = functional.avg_pool2d(luminance, 2)
+        small = functional.avg_pool2d(pictures, 2)
+        luminance = luminance_of(small)
+        shapes = _opened(luminance, _GLINT_WINDOW // 2 + 1)
+        detail = (luminance - self.blur_rows @ luminance @ self.blur_columns).abs()
+        blue, red = small[:, 2:3] - luminance, small[:, 0:1] - luminance
+        colour = self._power(blue) + self._power(red)  # does not change when hues turn
         return torch.cat(
-            [_glints(pictures), _edges(luminance), self._spectrum(small.squeeze(1)), _detail(small)], dim=1
+            [
+                _glints(pictures),
+                _edges(luminance_of(pictures), stride=2),
+                _edges(shapes, stride=1),
+                torch.log(self._power(luminance) @ self.directions + _POWER_FLOOR),
+                *(self._ring_statistics(each) for each in (self._power(shapes), self._power(detail), colour)),
+                _detail(luminance),
+            ],
+            dim=1,
         )
 
-    def _spectrum(self, luminance: Tensor) -> Tensor:
-        """[n, h, w] -> [n, 104]: log power by scale and direction, then how peaked each scale is.
+    def _power(self, plane: Tensor) -> Tensor:
+        """[n, 1, h, w] -> [n, h * w / 2]: the power spectrum under a Hann window.
 
-        A Hann window and a discrete Fourier transform as matrix products. Peaked means the logarithm of the
-        mean power less the mean of its logarithm: large for a lattice, small for noise.
+        The discrete Fourier transform is two matrix products.
         """
-        centred = luminance - luminance.mean(dim=(1, 2), keepdim=True)
+        centred = (plane - plane.mean(dim=(2, 3), keepdim=True)).squeeze(1)
         across_cosine, across_sine = centred @ self.column_cosines, centred @ self.column_sines
         real = self.row_cosines.T @ across_cosine - self.row_sines.T @ across_sine
         imaginary = self.row_sines.T @ across_cosine + self.row_cosines.T @ across_sine
-        power = (real**2 + imaginary**2).flatten(1)
-        peaks = torch.log(power @ self.scales + _POWER_FLOOR) - torch.log(power + _POWER_FLOOR) @ self.scales
-        return torch.cat([torch.log(power @ self.directions + _POWER_FLOOR), peaks], dim=1)
+        return (real * real + imaginary * imaginary).flatten(1)
+
+    def _ring_statistics(self, power: Tensor) -> Tensor:
+        """[n, h * w / 2] -> [n, 48]: a ring's mean power and how peaked it is, all as logarithms.
+
+        Peaked means that the mean, the root of the mean square and that of the mean fourth power lie far
+        apart: they do for a lattice, and do not for noise.
+        """
+        power = power + _POWER_FLOOR
+        square = power * power
+        mean = torch.log(power @ self.rings)
+        return torch.cat(
+            [
+                mean,
+                mean - torch.log(power) @ self.rings,
+                0.5 * torch.log(square @ self.rings) - mean,
+                0.25 * torch.log((square * square) @ self.rings) - mean,
+            ],
+            dim=1,
+        )
 
 
 def luminance_of(pictures: Tensor) -> Tensor:
@@ -87,36 +125,36 @@ def _glints(pictures: Tensor) -> Tensor:
     Only what is small and white stands above its opening; coloured spots do not.
     """
     darkest = pictures.amin(dim=1, keepdim=True)
-    opened = _highest(_lowest(darkest, _GLINT_WINDOW), _GLINT_WINDOW)
-    glints = (darkest - opened).flatten(1)
-    areas = [((glints - height) * 8.0).clamp(0.0, 1.0).mean(dim=1) for height in _GLINT_HEIGHTS]
-    return torch.stack([glints.mean(dim=1), *areas], dim=1)
+    glints = (darkest - _opened(darkest, _GLINT_WINDOW)).flatten(1)
+    areas = _above(glints, _GLINT_HEIGHTS, 8.0, 0.0).mean(dim=2)
+    return torch.cat([glints.mean(dim=1, keepdim=True), areas], dim=1)
 
 
-def _edges(luminance: Tensor) -> Tensor:
+def _edges(luminance: Tensor, stride: int) -> Tensor:
     """[n, 30]: how steep edges are, whatever their contrast, seen through three windows; then gradients.
 
-    Steepness at a pixel is the largest gradient within the window over the range of luminance there: 1 for a
-    step, the smaller the wider the edge. Pixels count by their range squared.
+    Steepness at a place is the largest gradient within the window over the range of luminance there: 1 for a
+    step, the smaller the wider the edge. Places count by their range squared. After the first window every
+    `stride`-th pixel is kept; the others are slid over these.
     """
     across = (luminance[:, :, :, 1:] - luminance[:, :, :, :-1]).abs()
     down = (luminance[:, :, 1:] - luminance[:, :, :-1]).abs()
     gradient = torch.maximum(functional.pad(across, (0, 1)), functional.pad(down, (0, 0, 0, 1)))
     parts = []
-    high, low, steepest = luminance, luminance, gradient
-    for window in _EDGE_GROWTH:
-        high, low, steepest = _highest(high, window), _lowest(low, window), _highest(steepest, window)
-        span = (high - low).flatten(1)
+    high, low, steepest = luminance, -luminance, gradient
+    for step, window in zip((stride, 1, 1), _EDGE_GROWTH, strict=True):
+        high, low, steepest = (_highest(values, window, step) for values in (high, low, steepest))
+        span = (high + low).flatten(1)
         steepness = steepest.flatten(1) / (span + 0.03)
-        weights = span**2
-        weights = weights / (weights.sum(dim=1, keepdim=True) + 1e-3)
+        weights = span * span
+        total = weights.sum(dim=1, keepdim=True)
+        weights = weights / (total + 1e-3)
         mean = (steepness * weights).sum(dim=1, keepdim=True)
         deviation = torch.sqrt(((steepness - mean) ** 2 * weights).sum(dim=1, keepdim=True) + 1e-6)
-        shares = [
-            (((steepness - bound) * 20.0 + 0.5).clamp(0.0, 1.0) * weights).sum(dim=1, keepdim=True)
-            for bound in _EDGE_STEEPNESS
-        ]
-        parts += [mean, deviation, torch.log(span.mean(dim=1, keepdim=True) + 0.01), *shares]
+        # Nearly all lies above the lowest bounds: what lies below is summed, which rounds far less.
+        below = _above(-steepness, _NEGATIVE_STEEPNESS, 20.0, 0.5) @ weights.unsqueeze(2)
+        shares = total / (total + 1e-3) - below.squeeze(2)
+        parts += [mean, deviation, torch.log(span.mean(dim=1, keepdim=True) + 0.01), shares]
     flat = gradient.flatten(1)
     square = flat * flat  # a general power costs ONNX Runtime more than all the windows
     moments = [
@@ -124,6 +162,12 @@ def _edges(luminance: Tensor) -> Tensor:
         for values, floor in ((flat, 3e-3), (square, 1e-4), (square * square, 1e-6))
     ]
     return torch.cat([*parts, *moments], dim=1)
+
+
+def _above(values: Tensor, bounds: Sequence[float], slope: float, at_bound: float) -> Tensor:
+    """[n, p] -> [n, bounds, p]: 1 well above a bound, 0 well below, `at_bound` at it, linear between."""
+    starts = torch.tensor([at_bound - slope * bound for bound in bounds]).view(1, -1, 1)
+    return (values.unsqueeze(1) * slope + starts).clamp(0.0, 1.0)
 
 
 def _detail(luminance: Tensor) -> Tensor:
@@ -135,14 +179,14 @@ def _detail(luminance: Tensor) -> Tensor:
     return 0.5 * torch.log((square - mean**2).clamp(min=0.0) + 4e-4).flatten(1)
 
 
-def _highest(values: Tensor, window: int) -> Tensor:
-    """The highest value of a square window around each pixel; rows, then columns, which is far cheaper."""
-    rows = functional.max_pool2d(values, (window, 1), stride=1, padding=(window // 2, 0))
-    return functional.max_pool2d(rows, (1, window), stride=1, padding=(0, window // 2))
+def _opened(values: Tensor, window: int) -> Tensor:
+    """Without what is small and bright: the highest of the lowest values."""
+    return _highest(-_highest(-values, window), window)
 
 
-def _lowest(values: Tensor, window: int) -> Tensor:
-    return -_highest(-values, window)
+def _highest(values: Tensor, window: int, stride: int = 1) -> Tensor:
+    """The highest value of a square window around every `stride`-th pixel."""
+    return functional.max_pool2d(values, window, stride, padding=window // 2)
 
 
 def _windowed(wave: np.ufunc, size: int, frequencies: NDArray[np.int_]) -> NDArray[np.float64]:
@@ -154,20 +198,32 @@ def _windowed(wave: np.ufunc, size: int, frequencies: NDArray[np.int_]) -> NDArr
     )
 
 
+def _blur(size: int) -> NDArray[np.float64]:
+    """f64[size, size]: each column averages the surroundings of one place, fewer at the border."""
+    places = np.arange(size)
+    near = np.abs(places[:, None] - places[None, :]) <= _SURROUNDINGS // 2
+    return near / near.sum(axis=0)
+
+
 def _polar_bins(
     rows: NDArray[np.float64], columns: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weights of each frequency in each bin, columns summing to 1: [h * w, 96] and [h * w, 8].
+    """Weights of each frequency in each bin, columns summing to 1: [h * w / 2, 84] and [h * w / 2, 12].
 
-    Scales are octave-like rings up to half a cycle a pixel; directions overlap by half with their neighbours.
+    Directions overlap by half with their neighbours.
     """
     down, across = np.meshgrid(rows, columns, indexing="ij")
     radius, angle = np.hypot(down, across).ravel(), np.arctan2(down, across).ravel()
-    edges = np.geomspace(_LOWEST_FREQUENCY, 0.5, _SCALES + 1)
-    rings = ((radius[:, None] >= edges[None, :-1]) & (radius[:, None] < edges[None, 1:])).astype(np.float64)
     width = np.pi / _DIRECTIONS
     centres = -np.pi / 2 + (np.arange(_DIRECTIONS) + 0.5) * width
     distance = np.abs((angle[:, None] - centres[None, :] + np.pi / 2) % np.pi - np.pi / 2)
     sectors = np.clip(1.5 - distance / width, 0.0, 1.0)
-    bins = (rings[:, :, None] * sectors[:, None, :]).reshape(len(radius), -1)
-    return bins / np.maximum(bins.sum(axis=0), 1e-6), rings / np.maximum(rings.sum(axis=0), 1.0)
+    bins = (_rings(radius, _SCALES)[:, :, None] * sectors[:, None, :]).reshape(len(radius), -1)
+    rings = _rings(radius, _RINGS)
+    return bins / bins.sum(axis=0), rings / rings.sum(axis=0)
+
+
+def _rings(radius: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """[m] -> [m, count]: 1 where a frequency lies in a ring; rings grow by a constant factor up to 0.5."""
+    edges = np.array([1e-6, *np.geomspace(_LOWEST_RING, 0.5, count)])
+    return ((radius[:, None] >= edges[:-1]) & (radius[:, None] < edges[1:])).astype(np.float64)

@@ -32,9 +32,9 @@ class FrameResult(NamedTuple):
 
 
 class FrameEncoder(nn.Module):
-    """(pictures [n, 3, 40, 64] in 0..1, their texture [n, 179]) -> FrameResult.
+    """(pictures [n, 3, 40, 64] in 0..1, their texture [n, 333]) -> FrameResult.
 
-    A row of features is [embedding 96 | cues 28 | texture 179 | luminance grid 160]: all that a clip's head
+    A row of features is [embedding 96 | cues 28 | texture 333 | luminance grid 160]: all that a clip's head
     needs.
     """
 
@@ -147,7 +147,7 @@ class ClipEncoder(nn.Module):
 
 
 def _statistics(fixed: Tensor, mask: Tensor) -> Tensor:
-    """[n, t, 367] -> [n, 1101]: mean, deviation and mean change over time; the grid relative to its mean."""
+    """[n, t, 521] -> [n, 1563]: mean, deviation and mean change over time; the grid relative to its mean."""
     cues, grids = fixed[:, :, :-_GRID], fixed[:, :, -_GRID:]
     values = torch.cat([cues, grids - grids.mean(dim=2, keepdim=True)], dim=2)
     change = masked_mean((values[:, 1:] - values[:, :-1]).abs(), mask[:, 1:] * mask[:, :-1])

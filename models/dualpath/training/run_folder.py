@@ -16,7 +16,7 @@ from kinoscore.errors import FailedPrecondition, NotFound, StorageFull
 
 __all__ = ["RunFolder"]
 
-_NO_VARIANCE = 1e-6
+_NO_VARIANCE = 1e-5
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,11 @@ class _Worker:
         try:
             async with asyncio.timeout(START_SECONDS):
                 ready = await worker.receive()
+        except TimeoutError:
+            await worker.end()
+            raise Unavailable(
+                f"a decoder process did not start within {START_SECONDS:g} s: the machine is too busy; try again"
+            ) from None
         except BaseException:
             await worker.end()
             raise

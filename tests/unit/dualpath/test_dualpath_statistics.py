@@ -12,8 +12,10 @@ from dualpath.networks.picture_texture import PictureTexture
 
 MUSIC = MusicNumbers()
 TEXTURE = PictureTexture(VideoNumbers())
-GLINTS, STEEPNESS = slice(0, 5), 5
-SPECTRUM, PEAKS = slice(35, 131), slice(131, 139)
+GLINTS, STEEPNESS, STEEPNESS_OF_SHAPES = slice(0, 5), 5, 35
+SPECTRUM, RINGS = slice(65, 149), slice(149, 293)
+PEAKS, COLOUR_PEAKS = slice(161, 173), slice(257, 269)
+DETAIL = slice(293, 333)
 MOTION = 2 * 84 + 3 * 64 + 8 * 8 + 8
 SLOPES = MOTION + 3 * 33
 
@@ -63,9 +65,18 @@ def test_white_specks_are_glints_and_coloured_ones_are_not() -> None:
     assert float(TEXTURE(coloured)[0, GLINTS].abs().max()) < 1e-5
 
 
+def test_glints_over_a_soft_picture_leave_its_shapes_soft() -> None:
+    soft = 0.5 + 0.3 * torch.sin(COLUMNS * 0.1)
+    specks = soft.clone()
+    specks[8::16, 8::16] = 1.0
+    with_specks, without = _texture(specks), _texture(soft)
+    assert float(with_specks[STEEPNESS]) > float(without[STEEPNESS]) + 0.1
+    assert abs(float(with_specks[STEEPNESS_OF_SHAPES] - without[STEEPNESS_OF_SHAPES])) < 0.02
+
+
 @pytest.mark.parametrize("degrees", [-60.0, -30.0, 0.0, 30.0, 60.0])
 def test_stripes_stand_out_in_their_own_direction(degrees: float) -> None:
-    power = _texture(_stripes(degrees))[SPECTRUM].reshape(8, 12)
+    power = _texture(_stripes(degrees))[SPECTRUM].reshape(7, 12)
     centre = -90.0 + (int(power.amax(dim=0).argmax()) + 0.5) * 15.0
     assert abs(centre - degrees) <= 7.6
 
@@ -76,10 +87,23 @@ def test_a_lattice_is_more_peaked_than_noise() -> None:
     assert float(_texture(lattice)[PEAKS].max()) > float(_texture(noise)[PEAKS].max()) + 1.0
 
 
+def test_colours_are_as_peaked_whichever_hue_they_have() -> None:
+    lattice = (0.25 * torch.sin(COLUMNS * 0.8) + 0.25 * torch.sin(ROWS * 0.8)).expand(1, 1, 80, 128)
+    grey = torch.full_like(lattice, 0.5)
+    weights = torch.tensor([0.299, 0.587, 0.114])
+    red, blue = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 1.0])
+    pictures = [
+        grey + lattice * (hue - weights @ hue).view(1, 3, 1, 1) for hue in (red, blue)
+    ]  # neither has a lattice in its luminance
+    peaks = [TEXTURE(picture)[0, COLOUR_PEAKS] for picture in pictures]
+    assert float(peaks[0].max()) > 2.0
+    assert int(peaks[0].argmax()) == int(peaks[1].argmax())
+
+
 def test_detail_is_found_where_it_lies() -> None:
     picture = torch.full((80, 128), 0.5)
     picture[64:, 112:] = torch.rand(16, 16, generator=torch.Generator().manual_seed(1))
-    assert int(_texture(picture)[139:].argmax()) == 39
+    assert int(_texture(picture)[DETAIL].argmax()) == 39
 
 
 def test_a_rising_glide_rises_and_a_falling_one_falls() -> None:
@@ -106,6 +130,27 @@ def test_the_tempogram_of_a_passage_names_the_rate_of_its_clicks(rate: float) ->
     found = 0.6 * (12.0 / 0.6) ** ((int(tempogram.argmax()) + 0.5) / 64)
     # A click train has all multiples of its rate too, the lowest of them strongest or nearly so.
     assert min(abs(found / multiple - rate) / rate for multiple in (1, 2, 3)) < 0.05
+
+
+def test_a_strict_pulse_is_stronger_than_a_loose_one() -> None:
+    strengths = [_pulse_strength(looseness) for looseness in (0.0, 0.4, 0.8)]
+    assert strengths[0] > 0.8
+    assert strengths[0] > strengths[1] + 0.1
+    assert strengths[1] > strengths[2] + 0.1
+
+
+def _pulse_strength(looseness: float) -> float:
+    """Of clicks at 6 Hz that are late or early by up to half that share of a period."""
+    random = torch.Generator().manual_seed(1)
+    samples = torch.zeros(4 * MUSIC.window_samples)
+    click = 0.3 * torch.randn(800, generator=random) * torch.exp(-torch.arange(800) / 150.0)
+    for number in range(2, 70):
+        late = looseness * (float(torch.rand(1, generator=random)) - 0.5)
+        start = int((number + late) / 6.0 * MUSIC.sample_rate)
+        samples[start : start + 800] += click
+    passage = PassageStatistics(MUSIC)(_windows(samples), torch.ones(1, 4))[0]
+    pulse = PassageStatistics.TEMPOGRAM.stop + 4 * 5
+    return float(passage[pulse + 5 + 2 * 5])
 
 
 def test_a_bell_stands_out_and_noise_does_not() -> None:
