@@ -1,4 +1,8 @@
-"""Every part of kinoscore fails once in each way, under load; see `support.faults` for what is promised."""
+"""Every part of kinoscore fails once in each way, under load; see `support.faults` for what is promised.
+
+It measures times and takes five minutes of a machine that does nothing else, so it runs only when asked for:
+`bash tests/run -m faults`.
+"""
 
 import asyncio
 from collections.abc import Iterator
@@ -9,7 +13,7 @@ from support.faults import FAULTS, Fault, Library, play
 from support.redis_server import needs_redis
 from support.repository import write_tiny_repository
 
-pytestmark = needs_redis
+pytestmark = [needs_redis, pytest.mark.faults]
 
 
 @pytest.fixture(scope="module")
