@@ -93,7 +93,7 @@ class _Worker:
         except TimeoutError:
             await worker.end()
             raise Unavailable(
-                f"a decoder process did not start within {START_SECONDS:g} s: the machine is too busy; try again"
+                f"a decoder process did not start within {START_SECONDS:g} s: the machine is too busy"
             ) from None
         except BaseException:
             await worker.end()
