@@ -224,7 +224,7 @@ async def _open_ranking(
     connection = Connection(open_vectors(vectors))
     opened.push_async_callback(connection.close)
     served = {}
-    missing = None
+    missing: list[FailedPrecondition] = []
     for manifest in manifests:
         try:
             store = await MilvusStore.within(connection, manifest.space, vector_dimension(manifest))
@@ -232,13 +232,14 @@ async def _open_ranking(
             raise
         except FailedPrecondition as error:
             # A space that was dropped, or not yet made, must not keep the others from starting.
-            _logger.warning("a space is not served", extra={"facts": {"reason": error.message}})
-            missing = error
+            missing.append(error)
             continue
         opened.push_async_callback(store.close)
         served[manifest.space] = RankingServicer(store, cache, manifest, settings)
-    if missing is not None and not served:
-        raise missing
+    if missing and not served:
+        raise missing[-1]
+    for left_out in missing:
+        _logger.warning("a space is not served", extra={"facts": {"reason": left_out.message}})
     servicer = RankingInSpaces(served, connection, ActiveSpace(connection), cache, settings)
     opened.push_async_callback(servicer.close)
     return servicer

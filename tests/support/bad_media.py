@@ -104,14 +104,14 @@ def clip_of_huge_pictures(path: Path) -> Path:
 
 
 def clip_with_frames_out_of_order(path: Path) -> Path:
-    """Four seconds in which every second frame is stamped three quarters of a second late."""
+    """Four seconds in which every third frame is stamped three quarters of a second late."""
     path = path.with_suffix(".mkv")
     encoded = write_clip(path.with_suffix(".avi"), noise_frames(32), rate=8, codec="mjpeg")
     with av.open(encoded) as source, av.open(path, "w") as container:
         stream = container.add_stream_from_template(source.streams.video[0])
         for number, packet in enumerate(packet for packet in source.demux(video=0) if packet.size):
             packet.stream, packet.time_base = stream, Fraction(1, 8)
-            packet.dts, packet.pts = number, number + 6 * (number % 2 == 0)
+            packet.dts, packet.pts = number, number + 6 * (number % 3 == 0)
             container.mux(packet)
     encoded.unlink()
     return path
