@@ -93,7 +93,7 @@ class Stack:
         own = local_address(address)
         self.decoders = await _open_decoders(settings, opened)
         models = await _open_models(settings, opened)
-        manifests = [own.manifest for own in models.values()]
+        manifests = [each.manifest for each in models.values()]
         backends = Backends(video=own, music=own, fusion=own, ranking=own)
         opened.push_async_callback(backends.close)
         cache = _open_cache(settings, opened)

@@ -26,7 +26,7 @@ from material import Library, store, write_clip
 
 from kinoscore import AsyncClient
 from kinoscore.inference import ModelRepository, default_repository
-from kinoscore.inference.conversion import convert_repository
+from kinoscore.inference.conversion import convert_repositories
 from kinoscore.inference.engine import Array
 from kinoscore.inference.targets import Target, TargetOptions
 from kinoscore.inference.triton import TritonEngine
@@ -157,7 +157,7 @@ async def measure(options: Namespace) -> None:
 @contextmanager
 def serving(source: ModelRepository, folder: Path) -> Iterator[TritonServer]:
     """A tritonserver with these models."""
-    convert_repository(source, folder / "repository", TargetOptions(Target.PYTHON))
+    convert_repositories([source], folder / "repository", TargetOptions(Target.PYTHON))
     names = [entry.name for entry in source.manifest.models.values()]
     with running_triton(folder / "repository", folder / "triton", names) as triton:
         yield triton

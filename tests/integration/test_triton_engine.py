@@ -25,7 +25,7 @@ from kinoscore.errors import (
     Unavailable,
 )
 from kinoscore.inference import ModelRepository, open_engine
-from kinoscore.inference.conversion import convert_repository
+from kinoscore.inference.conversion import convert_repositories
 from kinoscore.inference.onnx import OnnxEngine
 from kinoscore.inference.targets import Target, TargetOptions
 from kinoscore.inference.triton import TritonEngine
@@ -60,7 +60,7 @@ class TritonPythonModel:
 def repository(tmp_path_factory: pytest.TempPathFactory) -> ModelRepository:
     folder = tmp_path_factory.mktemp("triton-models")
     tiny = ModelRepository.load(write_tiny_repository(folder / "tiny"))
-    convert_repository(tiny, folder / "repository", PYTHON)
+    convert_repositories([tiny], folder / "repository", PYTHON)
     return ModelRepository.load(folder / "repository")
 
 
@@ -328,7 +328,7 @@ async def test_a_server_that_returns_with_another_space_is_refused(
     repository: ModelRepository, tmp_path: Path
 ) -> None:
     other = ModelRepository.load(write_tiny_repository(tmp_path / "tiny", seed=9))
-    convert_repository(other, tmp_path / "other", PYTHON)
+    convert_repositories([other], tmp_path / "other", PYTHON)
     with running_triton(repository.path, tmp_path / "server", names(repository)) as server:
         async with opened(server, repository) as engine:
             await asyncio.to_thread(server.kill)
@@ -401,7 +401,7 @@ async def answered_again(engine: TritonEngine) -> None:
 def slow_repository(repository: ModelRepository, tmp_path_factory: pytest.TempPathFactory) -> ModelRepository:
     """One whose fusion takes as long as it is told, a request at a time, and lets two wait."""
     folder = tmp_path_factory.mktemp("slow-models") / "repository"
-    convert_repository(repository, folder, PYTHON)
+    convert_repositories([repository], folder, PYTHON)
     model = folder / repository.manifest.models["fusion"].name
     (model / "1" / "model.py").write_text(SLOW_MODEL)
     config = (model / "config.pbtxt").read_text()

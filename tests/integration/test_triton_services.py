@@ -19,7 +19,7 @@ from kinoscore.cli.checks import Verdict, examine
 from kinoscore.data_folder import DataFolder
 from kinoscore.errors import Unavailable
 from kinoscore.inference import ModelRepository
-from kinoscore.inference.conversion import convert_repository
+from kinoscore.inference.conversion import convert_repositories
 from kinoscore.inference.targets import Target, TargetOptions
 from kinoscore.media.writing import write_audio, write_video
 from kinoscore.runtime.settings import StackSettings
@@ -47,7 +47,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def repository(tmp_path_factory: pytest.TempPathFactory) -> ModelRepository:
     folder = tmp_path_factory.mktemp("models")
     tiny = ModelRepository.load(write_tiny_repository(folder / "tiny"))
-    convert_repository(tiny, folder / "repository", TargetOptions(Target.PYTHON))
+    convert_repositories([tiny], folder / "repository", TargetOptions(Target.PYTHON))
     return ModelRepository.load(folder / "repository")
 
 

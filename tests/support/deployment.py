@@ -22,7 +22,7 @@ from support.stack import command_line
 from support.triton import TritonServer, running_triton
 
 from kinoscore.inference import Manifest, ModelRepository
-from kinoscore.inference.conversion import convert_repository
+from kinoscore.inference.conversion import convert_repositories
 from kinoscore.inference.targets import Target, TargetOptions
 from kinoscore.ranking.spaces import collection_name, migrate
 from kinoscore.stack import vector_dimension
@@ -181,7 +181,7 @@ def deployed(repository: Path, folder: Path) -> Iterator[Deployment]:
         folder: an empty one.
     """
     source = ModelRepository.load(repository)
-    convert_repository(source, folder / "served", TargetOptions(Target.PYTHON))
+    convert_repositories([source], folder / "served", TargetOptions(Target.PYTHON))
     served = ModelRepository.load(folder / "served")
     for name in ("spool", "milvus", "redis"):
         (folder / name).mkdir()

@@ -26,7 +26,7 @@ from support.repository import write_tiny_repository
 from kinoscore import AsyncClient, Recommendation, Track
 from kinoscore.errors import KinoscoreError
 from kinoscore.inference import ModelRepository
-from kinoscore.inference.conversion import convert_repository
+from kinoscore.inference.conversion import convert_repositories
 from kinoscore.inference.targets import Target, TargetOptions
 from kinoscore.ranking.spaces import switch_space
 
@@ -403,7 +403,7 @@ def _serve_another_space(deployment: Deployment) -> None:
     folder = deployment.folder / "other"
     if not folder.exists():
         other = ModelRepository.load(write_tiny_repository(folder / "source", seed=1))
-        convert_repository(other, folder / "served", TargetOptions(Target.PYTHON))
+        convert_repositories([other], folder / "served", TargetOptions(Target.PYTHON))
     _serve(deployment, ModelRepository.load(folder / "served"))
 
 

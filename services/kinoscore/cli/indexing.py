@@ -15,15 +15,11 @@ from typing import TYPE_CHECKING
 
 from kinoscore import AsyncClient, Track
 from kinoscore.cli.catalogue_files import Description, Manifest, local_path, within
-from kinoscore.cli.workers import work_through
+from kinoscore.cli.workers import FATAL, work_through
 from kinoscore.errors import (
     InvalidMedia,
-    InvalidRepository,
     KinoscoreError,
     NotFound,
-    SpaceMismatch,
-    StorageFull,
-    Unavailable,
 )
 from kinoscore.runtime.requests import track_id_of
 
@@ -33,9 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Indexer", "Outcome", "Result", "index_files", "prune"]
 
 _REMOVED_AT_ONCE = 500
-
-# What ends the whole run: the next file would meet the same.
-_FATAL = (InvalidRepository, SpaceMismatch, StorageFull, Unavailable)
 
 
 class Outcome(Enum):
@@ -94,7 +87,7 @@ class Indexer:
         """
         try:
             return await self._index(file)
-        except _FATAL:
+        except FATAL:
             raise
         except KinoscoreError as error:
             return Result(file, Outcome.FAILED, (str(error),))

@@ -13,20 +13,15 @@ from pathlib import Path
 
 from kinoscore import AsyncClient, IndexedTrack, Track
 from kinoscore.cli.sources import source_file
+from kinoscore.cli.workers import FATAL
 from kinoscore.errors import (
-    InvalidRepository,
     KinoscoreError,
     NotFound,
     QueueFull,
-    SpaceMismatch,
-    StorageFull,
-    Unavailable,
 )
 
 __all__ = ["Outcome", "Reindexer", "Result", "Work", "missing_tracks"]
 
-# What ends the whole run: the next track would meet the same.
-_FATAL = (InvalidRepository, SpaceMismatch, StorageFull, Unavailable)
 # A server that is full of other requests has room again soon.
 _PATIENCE_SECONDS = (1.0, 2.0, 4.0, 8.0)
 
@@ -98,7 +93,7 @@ class Reindexer:
         """
         try:
             outcome = await self._take_over(work)
-        except _FATAL:
+        except FATAL:
             raise
         except KinoscoreError as error:
             return Result(work.catalogue, work.track, Outcome.FAILED, str(error))

@@ -4,7 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
-__all__ = ["work_through"]
+from kinoscore.errors import InvalidRepository, SpaceMismatch, StorageFull, Unavailable
+
+__all__ = ["FATAL", "work_through"]
+
+FATAL = (InvalidRepository, SpaceMismatch, StorageFull, Unavailable)
+"""What ends a whole run: the next item would meet the same."""
 
 # One is uploaded while another is decoded and a third is encoded.
 _AT_ONCE = 3

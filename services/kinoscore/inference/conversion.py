@@ -8,16 +8,7 @@ from kinoscore.inference.onnx import read_signature
 from kinoscore.inference.repository import MANIFEST_FILE, ModelRepository
 from kinoscore.inference.targets import TargetOptions, new_repository, write_model_files
 
-__all__ = ["convert_repositories", "convert_repository"]
-
-
-def convert_repository(repository: ModelRepository, destination: Path, options: TargetOptions) -> None:
-    """Writes a repository with the same models, manifest and embedding space, for the target of the options.
-
-    Raises:
-        As `convert_repositories`.
-    """
-    convert_repositories([repository], destination, options)
+__all__ = ["convert_repositories"]
 
 
 def convert_repositories(

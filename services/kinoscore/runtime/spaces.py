@@ -4,7 +4,7 @@ While a model is replaced, the old space and the new one are served side by side
 only; what stands here reads which one a request names and hands it on.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import grpc
@@ -15,9 +15,7 @@ from kinoscore.runtime.requests import in_space
 from kinoscore.v1 import (
     fusion_pb2,
     fusion_pb2_grpc,
-    music_pb2,
     music_pb2_grpc,
-    video_pb2,
     video_pb2_grpc,
 )
 
@@ -26,56 +24,45 @@ __all__ = ["FusionInSpaces", "MusicInSpaces", "VideoInSpaces"]
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class VideoInSpaces(video_pb2_grpc.VideoEncoderServiceServicer):
+def _by_settings(method: str) -> Callable[["_InSpaces", AsyncIterator[Any], Context], Awaitable[Any]]:
+    """A call with a stream of requests, whose settings at the head name the space."""
+
+    async def answer(self: "_InSpaces", request_iterator: AsyncIterator[Any], context: Context) -> Any:
+        space, requests = await _space_of(request_iterator)
+        servicer = in_space(self.served, space, field="settings.space")
+        return await getattr(servicer, method)(requests, context)
+
+    return answer
+
+
+class _InSpaces:
+    """What the encoder services have in common: a servicer for each space."""
+
+    def __init__(self, served: Mapping[str, Any]) -> None:
+        self.served = served
+
+    async def check(self, deadline: Deadline) -> None:
+        """As `check_any`."""
+        await check_any(self.served.values(), deadline)
+
+
+class VideoInSpaces(_InSpaces, video_pb2_grpc.VideoEncoderServiceServicer):
     """VideoEncoderService, by a servicer for each space."""
 
-    def __init__(self, served: Mapping[str, Any]) -> None:
-        self._served = served
-
-    async def check(self, deadline: Deadline) -> None:
-        """As `check_any`."""
-        await check_any(self._served.values(), deadline)
-
-    async def EncodeClip(
-        self, request_iterator: AsyncIterator[video_pb2.EncodeClipRequest], context: Context
-    ) -> video_pb2.EncodeClipResponse:
-        space, requests = await _space_of(request_iterator)
-        servicer = in_space(self._served, space, field="settings.space")
-        answer: video_pb2.EncodeClipResponse = await servicer.EncodeClip(requests, context)
-        return answer
+    EncodeClip = _by_settings("EncodeClip")
 
 
-class MusicInSpaces(music_pb2_grpc.MusicEncoderServiceServicer):
+class MusicInSpaces(_InSpaces, music_pb2_grpc.MusicEncoderServiceServicer):
     """MusicEncoderService, by a servicer for each space."""
 
-    def __init__(self, served: Mapping[str, Any]) -> None:
-        self._served = served
-
-    async def check(self, deadline: Deadline) -> None:
-        """As `check_any`."""
-        await check_any(self._served.values(), deadline)
-
-    async def EncodeTrack(
-        self, request_iterator: AsyncIterator[music_pb2.EncodeTrackRequest], context: Context
-    ) -> music_pb2.EncodeTrackResponse:
-        space, requests = await _space_of(request_iterator)
-        servicer = in_space(self._served, space, field="settings.space")
-        answer: music_pb2.EncodeTrackResponse = await servicer.EncodeTrack(requests, context)
-        return answer
+    EncodeTrack = _by_settings("EncodeTrack")
 
 
-class FusionInSpaces(fusion_pb2_grpc.FusionServiceServicer):
+class FusionInSpaces(_InSpaces, fusion_pb2_grpc.FusionServiceServicer):
     """FusionService, by a servicer for each space."""
 
-    def __init__(self, served: Mapping[str, Any]) -> None:
-        self._served = served
-
-    async def check(self, deadline: Deadline) -> None:
-        """As `check_any`."""
-        await check_any(self._served.values(), deadline)
-
     async def Fuse(self, request: fusion_pb2.FuseRequest, context: Context) -> fusion_pb2.FuseResponse:
-        answer: fusion_pb2.FuseResponse = await in_space(self._served, request.space).Fuse(request, context)
+        answer: fusion_pb2.FuseResponse = await in_space(self.served, request.space).Fuse(request, context)
         return answer
 
 

@@ -9,14 +9,14 @@ from support.repository import write_tiny_repository
 from kinoscore.cli import main
 from kinoscore.inference import ModelRepository
 from kinoscore.inference.checking import Flaw, check_repository
-from kinoscore.inference.conversion import convert_repository
+from kinoscore.inference.conversion import convert_repositories
 from kinoscore.inference.targets import Target, TargetOptions
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> ModelRepository:
     tiny = ModelRepository.load(write_tiny_repository(tmp_path / "tiny"))
-    convert_repository(tiny, tmp_path / "repository", TargetOptions(Target.PYTHON))
+    convert_repositories([tiny], tmp_path / "repository", TargetOptions(Target.PYTHON))
     return ModelRepository.load(tmp_path / "repository")
 
 
@@ -38,7 +38,7 @@ def change_configuration(repository: ModelRepository, model: str, old: str, new:
 
 @pytest.mark.parametrize("target", list(Target))
 def test_what_we_write_has_no_flaw(repository: ModelRepository, tmp_path: Path, target: Target) -> None:
-    convert_repository(repository, tmp_path / "other", TargetOptions(target))
+    convert_repositories([repository], tmp_path / "other", TargetOptions(target))
     assert check_repository(tmp_path / "other") == []
 
 

@@ -12,7 +12,7 @@ from tritonclient.grpc import model_config_pb2
 
 from kinoscore.errors import FailedPrecondition, InvalidRequest
 from kinoscore.inference import ModelRepository
-from kinoscore.inference.conversion import convert_repository
+from kinoscore.inference.conversion import convert_repositories
 from kinoscore.inference.onnx import OnnxEngine
 from kinoscore.inference.signature import Port, Signature
 from kinoscore.inference.targets import Device, Target, TargetOptions, config_text
@@ -115,7 +115,7 @@ async def test_a_converted_repository_has_the_same_models_and_runs_in_process(
     tmp_path: Path, target: Target
 ) -> None:
     source = tiny(tmp_path / "source")
-    convert_repository(source, tmp_path / "converted", TargetOptions(target))
+    convert_repositories([source], tmp_path / "converted", TargetOptions(target))
     converted = ModelRepository.load(tmp_path / "converted")
     assert converted.manifest == source.manifest
     scripts = sorted(tmp_path.glob("converted/*/1/model.py"))
@@ -127,13 +127,13 @@ async def test_a_converted_repository_has_the_same_models_and_runs_in_process(
 
 def test_a_conversion_replaces_a_repository_and_nothing_else(tmp_path: Path) -> None:
     source = tiny(tmp_path / "source")
-    convert_repository(source, source.path, TargetOptions(Target.PYTHON))
+    convert_repositories([source], source.path, TargetOptions(Target.PYTHON))
     assert len(list(source.path.glob("*/1/model.py"))) == 5
-    convert_repository(source, source.path, TargetOptions())
+    convert_repositories([source], source.path, TargetOptions())
     assert not list(source.path.glob("*/1/model.py"))
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "text").write_text("years of work")
     with pytest.raises(FailedPrecondition, match="no model repository"):
-        convert_repository(source, tmp_path / "thesis", TargetOptions())
+        convert_repositories([source], tmp_path / "thesis", TargetOptions())
     assert (tmp_path / "thesis" / "text").read_text() == "years of work"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "thesis"]
