@@ -22,6 +22,7 @@ from kinoscore.media.pool import DecodePool
 from kinoscore.media.types import Limits
 from kinoscore.media.writing import write_audio, write_video
 from kinoscore.music.servicer import MusicEncoderServicer
+from kinoscore.runtime.relay import answer_to_stream
 from kinoscore.runtime.server import Server
 from kinoscore.runtime.settings import StackSettings
 from kinoscore.runtime.status import from_rpc_error
@@ -45,7 +46,10 @@ BATCHING_TOLERANCE = 1e-5
 
 @dataclass
 class Encoders:
-    """The running services, seen from a client."""
+    """The running services, seen from a client.
+
+    Requests go through `answer_to_stream`: grpc.aio's own iterators lose the reason of an early refusal.
+    """
 
     manifest: Manifest
     spool: Path
@@ -58,19 +62,19 @@ class Encoders:
     ) -> video_pb2.EncodeClipResponse:
         first = video_pb2.EncodeClipRequest(settings=video_pb2.EncodeClipSettings(**settings))
         chunks = (video_pb2.EncodeClipRequest(chunk=chunk) for chunk in cut(data, portion))
-        return await self.video.EncodeClip(messages(first, chunks))
+        return await answer_to_stream(self.video.EncodeClip(), messages(first, chunks))
 
     async def frames(self, frames: Iterable[common_pb2.Frame]) -> video_pb2.EncodeClipResponse:
         first = video_pb2.EncodeClipRequest(settings=video_pb2.EncodeClipSettings())
         chunks = (video_pb2.EncodeClipRequest(chunk=common_pb2.MediaChunk(frame=frame)) for frame in frames)
-        return await self.video.EncodeClip(messages(first, chunks))
+        return await answer_to_stream(self.video.EncodeClip(), messages(first, chunks))
 
     async def track(
         self, data: bytes, *, portion: int = 65536, **settings: object
     ) -> music_pb2.EncodeTrackResponse:
         first = music_pb2.EncodeTrackRequest(settings=music_pb2.EncodeTrackSettings(**settings))
         chunks = (music_pb2.EncodeTrackRequest(chunk=chunk) for chunk in cut(data, portion))
-        return await self.music.EncodeTrack(messages(first, chunks))
+        return await answer_to_stream(self.music.EncodeTrack(), messages(first, chunks))
 
 
 def cut(data: bytes, portion: int) -> Iterable[common_pb2.MediaChunk]:
@@ -399,7 +403,7 @@ async def test_a_client_that_leaves_mid_upload_leaves_nothing_behind(
 async def test_frames_are_no_track(encoders: Encoders) -> None:
     first = music_pb2.EncodeTrackRequest(settings=music_pb2.EncodeTrackSettings())
     frame = music_pb2.EncodeTrackRequest(chunk=common_pb2.MediaChunk(frame=common_pb2.Frame()))
-    error = await error_of(encoders.music.EncodeTrack(messages(first, [frame])))
+    error = await error_of(answer_to_stream(encoders.music.EncodeTrack(), messages(first, [frame])))
     assert isinstance(error, errors.InvalidRequest)
     assert error.field == "chunk.frame"
 
