@@ -33,7 +33,8 @@ class PicturePreparation(nn.Module):
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         pictures = frames.permute(0, 3, 1, 2).to(torch.float32) * (1.0 / 255.0)
-        return functional.avg_pool2d(pictures, 2), self.texture(pictures)
+        small = functional.avg_pool2d(pictures, 2)
+        return small, self.texture(pictures, small)
 
 
 class PictureCues(nn.Module):

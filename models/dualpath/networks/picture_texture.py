@@ -32,7 +32,7 @@ _POWER_FLOOR = 1e-3  # about that of film grain; below it is rounding, too
 
 
 class PictureTexture(nn.Module):
-    """float32 [n, 3, height, width] in 0..1, full size -> float32 [n, TEXTURE].
+    """float32 [n, 3, height, width] in 0..1 at full size, and averaged to half of it -> float32 [n, TEXTURE].
 
     A row is [glints 5 | edges 30 | edges of shapes 30 | power by 7 scales x 12 directions | 12 rings x 4
     statistics of shapes, of detail and of colour | detail grid 40]. Shapes are the luminance without its
@@ -64,8 +64,7 @@ class PictureTexture(nn.Module):
         ):
             self.register_buffer(name, torch.from_numpy(values.astype(np.float32)), persistent=False)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        small = functional.avg_pool2d(pictures, 2)
+    def forward(self, pictures: Tensor, small: Tensor) -> Tensor:
         luminance = luminance_of(small)
         shapes = _opened(luminance, _GLINT_WINDOW // 2 + 1)
         detail = (luminance - self.blur_rows @ luminance @ self.blur_columns).abs()
