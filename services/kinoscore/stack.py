@@ -30,6 +30,7 @@ from kinoscore.ranking.store import MilvusStore
 from kinoscore.recommend.backends import Backends
 from kinoscore.recommend.library import LibraryServicer
 from kinoscore.recommend.servicer import RecommenderServicer
+from kinoscore.runtime.metrics import observe_batch
 from kinoscore.runtime.server import Server
 from kinoscore.runtime.settings import (
     CacheSettings,
@@ -191,6 +192,7 @@ async def _open_models(settings: ModelSettings, opened: AsyncExitStack) -> dict[
             threads=settings.inference_threads,
             queue_limit=settings.inference_queue,
             shared_memory=settings.inference_shared_memory,
+            observe_batch=observe_batch,
         )
         opened.push_async_callback(engine.close)
         models[repository.manifest.space] = _Models(engine, repository.manifest)

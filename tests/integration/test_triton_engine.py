@@ -166,6 +166,17 @@ async def test_concurrent_callers_share_batches_and_get_their_own_rows(
     assert sum(new.values()) <= 8, f"batches by size: {new}"
 
 
+async def test_each_request_is_told_with_its_rows(server: TritonServer, repository: ModelRepository) -> None:
+    requests: list[tuple[str, int]] = []
+    engine = await open_engine(
+        server.url, repository, observe_batch=lambda model, rows: requests.append((model, rows))
+    )
+    largest = repository.manifest.models["fusion"].max_batch_size
+    await engine.infer("fusion", fusion_inputs(largest + 3), timeout=LIMIT_SECONDS)
+    assert requests == [("fusion", largest), ("fusion", 3)]
+    await engine.close()
+
+
 @pytest.mark.parametrize(
     ("inputs", "complaint"),
     [

@@ -12,7 +12,7 @@ pipeline       inference over a stream of batches
 """
 
 from kinoscore.errors import InvalidRequest
-from kinoscore.inference.engine import Inference, InferenceEngine
+from kinoscore.inference.engine import BatchObserver, Inference, InferenceEngine, ignore_batch
 from kinoscore.inference.repository import Manifest, ModelRepository, default_repository
 
 __all__ = [
@@ -32,6 +32,7 @@ async def open_engine(
     threads: int = 0,
     queue_limit: int = 256,
     shared_memory: bool = False,
+    observe_batch: BatchObserver = ignore_batch,
 ) -> InferenceEngine:
     """Opens the engine that the URL names, with its models loaded and warm.
 
@@ -44,6 +45,7 @@ async def open_engine(
         threads: threads that one model computes with in this process; 0 for as many as there are cores.
         queue_limit: calls that may wait for one model.
         shared_memory: hand large inputs to a Triton server on this host without sending them.
+        observe_batch: told of each batch that runs here, or of each request to a Triton server.
 
     Raises:
         InvalidRequest: no engine has such a URL.
@@ -54,12 +56,18 @@ async def open_engine(
         case "onnx":
             from kinoscore.inference.onnx import OnnxEngine
 
-            return OnnxEngine(repository, threads=threads, queue_limit=queue_limit)
+            return OnnxEngine(
+                repository, threads=threads, queue_limit=queue_limit, observe_batch=observe_batch
+            )
         case "triton" | "tritons":
             from kinoscore.inference.triton import TritonEngine
 
             return await TritonEngine.open(
-                url, repository.manifest, queue_limit=queue_limit, shared_memory=shared_memory
+                url,
+                repository.manifest,
+                queue_limit=queue_limit,
+                shared_memory=shared_memory,
+                observe_batch=observe_batch,
             )
     raise InvalidRequest(
         f"no inference engine has the URL {url!r}; use `onnx:` or `triton://host:port`", field="inference"

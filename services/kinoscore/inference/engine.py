@@ -1,15 +1,21 @@
 """The one interface that the services know of inference."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Inference", "InferenceEngine"]
+__all__ = ["Array", "BatchObserver", "Inference", "InferenceEngine", "ignore_batch"]
 
 Array = NDArray[Any]
+BatchObserver = Callable[[str, int], None]
+"""Told of each batch that runs: the model's short name, and its rows."""
+
+
+def ignore_batch(model: str, rows: int) -> None:
+    """The observer of nobody."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime
 
 from kinoscore.errors import DeadlineExceeded, InternalError, InvalidRepository, QueueFull, Unavailable
-from kinoscore.inference.engine import Array, Inference
+from kinoscore.inference.engine import Array, BatchObserver, Inference, ignore_batch
 from kinoscore.inference.repository import MODEL_NAMES, ModelRepository
 from kinoscore.inference.signature import Port, Signature
 
@@ -39,17 +39,25 @@ class OnnxEngine:
         repository: the models; all are loaded and run once, so that the first request is as fast as any.
         threads: threads that one model computes with; 0 for as many as there are cores.
         queue_limit: calls that may wait for one model.
+        observe_batch: told of each batch.
 
     Raises:
         InvalidRepository: a model cannot be loaded or run.
     """
 
-    def __init__(self, repository: ModelRepository, *, threads: int = 0, queue_limit: int = 256) -> None:
+    def __init__(
+        self,
+        repository: ModelRepository,
+        *,
+        threads: int = 0,
+        queue_limit: int = 256,
+        observe_batch: BatchObserver = ignore_batch,
+    ) -> None:
         self._workers = ThreadPoolExecutor(_MODELS_AT_ONCE, thread_name_prefix="kinoscore-onnx")
         self._lanes: dict[str, _Lane] = {}
         for name in MODEL_NAMES:
             model = _Model(repository, name, threads or os.cpu_count() or 1)
-            self._lanes[name] = _Lane(model, self._workers, queue_limit)
+            self._lanes[name] = _Lane(model, self._workers, queue_limit, observe_batch)
 
     async def infer(self, model: str, inputs: Mapping[str, Array], *, timeout: float) -> Inference:
         """See `InferenceEngine.infer`."""
@@ -162,11 +170,14 @@ class _Call:
 class _Lane:
     """The queue of one model, and the batches formed from it."""
 
-    def __init__(self, model: _Model, workers: ThreadPoolExecutor, queue_limit: int) -> None:
+    def __init__(
+        self, model: _Model, workers: ThreadPoolExecutor, queue_limit: int, observe_batch: BatchObserver
+    ) -> None:
         self.model = model
         self.closed = False
         self._workers = workers
         self._queue_limit = queue_limit
+        self._observe_batch = observe_batch
         self._waiting: deque[_Call] = deque()
         self._serving: asyncio.Task[None] | None = None
 
@@ -216,6 +227,7 @@ class _Lane:
         return batch
 
     async def _run_batch(self, batch: list[_Call]) -> None:
+        self._observe_batch(self.model.name, sum(call.rows for call in batch))
         started = time.monotonic()
         loop = asyncio.get_running_loop()
         try:

@@ -23,7 +23,7 @@ from kinoscore.errors import (
     SpaceMismatch,
     Unavailable,
 )
-from kinoscore.inference.engine import Array, Inference
+from kinoscore.inference.engine import Array, BatchObserver, Inference, ignore_batch
 from kinoscore.inference.repository import MODEL_NAMES, Manifest
 from kinoscore.inference.shared_memory import WORTHWHILE_BYTES, Loan, SharedRegions
 from kinoscore.inference.signature import Port, Signature, declared_shape
@@ -59,6 +59,8 @@ class TritonEngine:
         secure: speak TLS; gRPC's own root certificates count (`GRPC_DEFAULT_SSL_ROOTS_FILE_PATH`).
         queue_limit: calls that may be under way for one model.
         shared_memory: hand large inputs over in this host's memory, which the server must see too.
+        observe_batch: told of what each request holds; the server may join several to one batch, which its
+            own metrics tell.
     """
 
     def __init__(
@@ -69,10 +71,12 @@ class TritonEngine:
         secure: bool = False,
         queue_limit: int = 256,
         shared_memory: bool = False,
+        observe_batch: BatchObserver = ignore_batch,
     ) -> None:
         self._address = address
         self._manifest = manifest
         self._queue_limit = queue_limit
+        self._observe_batch = observe_batch
         self._client = InferenceServerClient(address, ssl=secure, channel_args=_CHANNEL_OPTIONS)
         self._regions = SharedRegions(self._client) if shared_memory else None
         self._models: dict[str, _Model] = {}
@@ -83,7 +87,13 @@ class TritonEngine:
 
     @classmethod
     async def open(
-        cls, url: str, manifest: Manifest, *, queue_limit: int = 256, shared_memory: bool = False
+        cls,
+        url: str,
+        manifest: Manifest,
+        *,
+        queue_limit: int = 256,
+        shared_memory: bool = False,
+        observe_batch: BatchObserver = ignore_batch,
     ) -> Self:
         """An engine whose server is ready and serves the models of the manifest's space.
 
@@ -93,6 +103,7 @@ class TritonEngine:
             url: `triton://host:port`, or `tritons://host:port` for TLS.
             queue_limit: as for the engine.
             shared_memory: as for the engine.
+            observe_batch: as for the engine.
 
         Raises:
             InvalidRequest: the URL names no address.
@@ -110,6 +121,7 @@ class TritonEngine:
             secure=scheme == "tritons",
             queue_limit=queue_limit,
             shared_memory=shared_memory,
+            observe_batch=observe_batch,
         )
         latest = time.monotonic() + _START_SECONDS
         try:
@@ -224,6 +236,8 @@ class TritonEngine:
         remaining = expires - time.monotonic()
         if remaining <= 0:
             raise _too_late(model.short_name, self._address)
+        rows = len(next(iter(inputs.values())))
+        self._observe_batch(model.short_name, rows)
         started = time.monotonic()
         try:
             with self._regions.borrowed() if self._regions else nullcontext() as loan:
@@ -238,7 +252,6 @@ class TritonEngine:
             # Whoever answers next may be another server than the one that was looked at.
             self._trusted = self._trusted and not isinstance(failure, Unavailable)
             raise failure from None
-        rows = len(next(iter(inputs.values())))
         outputs = {port.name: model.rows(port, result, rows) for port in model.signature.outputs}
         return Inference(outputs, queue_seconds=0.0, compute_seconds=time.monotonic() - started)
 

@@ -23,6 +23,7 @@ __all__ = [
     "STALE_ANSWERS",
     "MetricsEndpoint",
     "RequestMetrics",
+    "observe_batch",
 ]
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -64,6 +65,18 @@ SHARED_ANSWERS = Counter(
 STALE_ANSWERS = Counter(
     "kinoscore_stale_answers", "Old answers given for a vector store that was silent.", registry=REGISTRY
 )
+_BATCH_ROWS = Histogram(
+    "kinoscore_batch_rows",
+    "Frames, windows, clips, passages or embeddings in each batch for a model.",
+    ("model",),
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+    registry=REGISTRY,
+)
+
+
+def observe_batch(model: str, rows: int) -> None:
+    """Counts a batch of a model."""
+    _BATCH_ROWS.labels(model).observe(rows)
 
 
 class RequestMetrics:

@@ -130,6 +130,17 @@ async def test_concurrent_callers_get_their_own_rows_whatever_the_batches(
     await engine.close()
 
 
+async def test_each_batch_is_told_with_its_rows(repository: ModelRepository) -> None:
+    batches: list[tuple[str, int]] = []
+    engine = OnnxEngine(
+        repository, threads=1, observe_batch=lambda model, rows: batches.append((model, rows))
+    )
+    largest = repository.manifest.models["fusion"].max_batch_size
+    await engine.infer("fusion", fusion_inputs(largest + 3), timeout=5)
+    assert batches == [("fusion", largest), ("fusion", 3)]
+    await engine.close()
+
+
 async def test_calls_that_wait_share_the_next_batch(engine: OnnxEngine) -> None:
     with observed(engine, "fusion") as batches:
         batches.gate.clear()

@@ -133,6 +133,7 @@ async def test_prometheus_reads_all_of_it_over_http_until_the_server_has_stopped
         "kinoscore_requests_in_flight",
         "kinoscore_request_seconds",
         "kinoscore_stage_seconds",
+        "kinoscore_batch_rows",
         "kinoscore_cache_lookups",
         "kinoscore_shared_answers",
         "kinoscore_stale_answers",
