@@ -8,27 +8,25 @@ calls that indexing makes (to the music, fusion and ranking services), to see th
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 from harness import arguments, command_line, conditions, environment, progress, running_server, show
-from material import write_tracks
+from material import track_upload, write_tracks
 
 from kinoscore.media.decoding import probe
 from kinoscore.v1 import (
     common_pb2,
     fusion_pb2,
     fusion_pb2_grpc,
-    music_pb2,
     music_pb2_grpc,
     ranking_pb2,
     ranking_pb2_grpc,
 )
 
 SUFFIXES = {".flac", ".m4a", ".mp3", ".ogg", ".wav"}
-CHUNK_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +138,7 @@ class StagedIndexer:
 
     def index(self, path: Path) -> Stages:
         started = time.perf_counter()
-        sound = self._music.EncodeTrack(_upload(path))
+        sound = self._music.EncodeTrack(track_upload(path))
         encoded = time.perf_counter()
         request = fusion_pb2.FuseRequest(space=sound.space, embeddings=[sound.track, *sound.passages])
         whole, *passages = self._fusion.Fuse(request).embeddings
@@ -166,15 +164,6 @@ class StagedIndexer:
             fusing=fused - encoded,
             storing=stored - fused,
         )
-
-
-def _upload(path: Path) -> Iterator[music_pb2.EncodeTrackRequest]:
-    yield music_pb2.EncodeTrackRequest(
-        settings=music_pb2.EncodeTrackSettings(total_bytes=path.stat().st_size)
-    )
-    with path.open("rb") as file:
-        while data := file.read(CHUNK_BYTES):
-            yield music_pb2.EncodeTrackRequest(chunk=common_pb2.MediaChunk(data=data))
 
 
 if __name__ == "__main__":

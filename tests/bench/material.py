@@ -1,7 +1,7 @@
 """What the benchmarks work on, made afresh and alike in every run: a clip, tracks, a library of vectors."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -12,14 +12,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinoscore.inference import Manifest
-from kinoscore.v1 import common_pb2, ranking_pb2, ranking_pb2_grpc
+from kinoscore.v1 import (
+    common_pb2,
+    fusion_pb2,
+    fusion_pb2_grpc,
+    music_pb2,
+    music_pb2_grpc,
+    ranking_pb2,
+    ranking_pb2_grpc,
+)
 from kinoscore.world import SAMPLE_RATE, draw_pair, render_clip, render_track
 
-__all__ = ["Library", "distinct", "embedding", "store", "write_clip", "write_tracks"]
+__all__ = [
+    "Library",
+    "distinct",
+    "embedding",
+    "encoded_passages",
+    "store",
+    "track_upload",
+    "write_clip",
+    "write_tracks",
+]
 
 WIDTH, HEIGHT, RATE, SECONDS = 854, 480, 30, 10
 GRAIN_DEVIATION = 3.0
 SPLIT = "test"
+CHUNK_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,6 +115,33 @@ def embedding(
         emotion_vector=emotion.tolist(),
         emotion=common_pb2.Emotion(valence=neutral.valence_mean, arousal=neutral.arousal_mean),
     )
+
+
+def encoded_passages(paths: Iterable[Path], address: str) -> Iterator[NDArray[np.float32]]:
+    """Each track as the encoders of a server see it: [passages, fused + content + emotion]."""
+    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        music = music_pb2_grpc.MusicEncoderServiceStub(channel)
+        fusion = fusion_pb2_grpc.FusionServiceStub(channel)
+        for path in paths:
+            sound = music.EncodeTrack(track_upload(path))
+            request = fusion_pb2.FuseRequest(space=sound.space, embeddings=sound.passages)
+            yield np.array(
+                [
+                    [*passage.fused, *passage.content, *passage.emotion_vector]
+                    for passage in fusion.Fuse(request).embeddings
+                ],
+                np.float32,
+            )
+
+
+def track_upload(path: Path) -> Iterator[music_pb2.EncodeTrackRequest]:
+    """A file as the music service takes it."""
+    yield music_pb2.EncodeTrackRequest(
+        settings=music_pb2.EncodeTrackSettings(total_bytes=path.stat().st_size)
+    )
+    with path.open("rb") as file:
+        while data := file.read(CHUNK_BYTES):
+            yield music_pb2.EncodeTrackRequest(chunk=common_pb2.MediaChunk(data=data))
 
 
 def distinct(clip: Path, number: int) -> bytes:

@@ -1,10 +1,11 @@
 """How well and how fast a Milvus server is searched: recall against exact search, and what the service adds.
 
-The vectors are synthetic: unit blocks around common centres, as passages of alike music lie. Recall@10
-compares what the store finds with an exact search by numpy, without a filter and with one that keeps 5 % of
-the tracks. The ratio compares a request to the ranking service, answered by no cache, with the very calls
-of pymilvus that it makes, made again bare in the same process, in turn. The server is started for the run,
-or named with --vectors.
+The library is passages of generated music, encoded by the shipped models, and vectors drawn around them, as
+passages of alike music lie, up to the number of rows. Half of the queries are other encoded passages, half
+are drawn. Recall@10 compares what the store finds with an exact search by numpy, without a filter and with
+one that keeps 5 % of the tracks. The ratio compares a request to the ranking service, answered by no cache,
+with the very calls of pymilvus that it makes, made again bare in the same process, in turn. The server is
+started for the run, or named with --vectors.
 """
 
 import asyncio
@@ -19,8 +20,8 @@ from typing import Any
 
 import grpc
 import numpy as np
-from harness import Spread, arguments, conditions, progress, show
-from material import Library, embedding
+from harness import Spread, arguments, conditions, progress, running_server, show
+from material import Library, embedding, encoded_passages, write_tracks
 from numpy.typing import NDArray
 
 from kinoscore.cache import open_cache
@@ -42,8 +43,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from support.milvus_server import milvus_server
 
 K = 10
-CENTRES = 200
-NOISE = 0.5
+NOISE = 0.5  # length of what is added to a block of length 1
+TRACK_SECONDS = 12.0  # one passage; generated music is hardly longer
 KEPT_SHARE = 20  # one track in so many passes the filter
 KEPT, OTHER = "CC0-1.0", "CC-BY-4.0"
 BATCH_ROWS = 1000
@@ -53,22 +54,43 @@ CALLS = ("describe_alias", "query", "search")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Material:
-    """Clustered vectors as tracks: float32 [tracks, passages, dimension], and queries, float32 [n,
-    dimension]."""
+    """What is stored and what is asked.
+
+    Attributes:
+        tracks: float32 [tracks, passages, dimension]; where encoded passages are, they come from several
+            tracks.
+        encoded_count: how many of the passages were encoded.
+        queries: by how they came about, float32 [n, dimension].
+    """
 
     tracks: NDArray[np.float32]
-    queries: NDArray[np.float32]
+    encoded_count: int
+    queries: dict[str, NDArray[np.float32]]
 
     @classmethod
-    def draw(cls, blocks: Blocks, *, tracks: int, passages: int, queries: int) -> "Material":
+    def draw(
+        cls, blocks: Blocks, encoded: NDArray[np.float32], *, tracks: int, passages: int, queries: int
+    ) -> "Material":
+        """Fills up with vectors around encoded passages, of which some are kept back as queries."""
         random = np.random.default_rng(0)
-        centres = random.standard_normal((CENTRES, blocks.total))
+        asked, stored = np.split(random.permutation(encoded), [queries // 2])
+        whole_tracks = stored[: len(stored) // passages * passages].reshape(-1, passages, blocks.total)
 
         def near(*shape: int) -> NDArray[np.float32]:
-            own = centres[random.integers(0, CENTRES, shape)]
-            return _unit_blocks(own + NOISE * random.standard_normal((*shape, blocks.total)), blocks)
+            own = blocks.split(stored[random.integers(0, len(stored), shape)])
+            noisy = [
+                block + NOISE * random.standard_normal(block.shape) / np.sqrt(block.shape[-1])
+                for block in own
+            ]
+            unit = [block / np.linalg.norm(block, axis=-1, keepdims=True) for block in noisy]
+            return np.concatenate(unit, axis=-1).astype(np.float32)
 
-        return cls(near(tracks, passages), near(queries))
+        drawn = near(tracks - len(whole_tracks), passages)
+        return cls(
+            random.permutation(np.concatenate([whole_tracks, drawn])),
+            len(whole_tracks) * passages,
+            {"encoded": asked, "drawn": near(queries - len(asked))},
+        )
 
 
 def main() -> None:
@@ -76,14 +98,18 @@ def main() -> None:
     parser.add_argument("--vectors", help="the URL of a Milvus server; one is started when not given")
     parser.add_argument("--tracks", type=int, default=3334, help="tracks in the library (default: 3334)")
     parser.add_argument("--passages", type=int, default=30, help="passages a track (default: 30)")
+    parser.add_argument(
+        "--encoded", type=int, default=400, help="generated tracks that are encoded (default: 400)"
+    )
     parser.add_argument("--queries", type=int, default=200, help="queries measured (default: 200)")
     options = parser.parse_args()
     found = conditions()
     manifest = ModelRepository.load(options.repository or default_repository()).manifest
     sizes = manifest.dimensions
     blocks = Blocks(sizes.fused, sizes.content, sizes.emotion)
+    encoded = encode(options.encoded, options.repository)
     material = Material.draw(
-        blocks, tracks=options.tracks, passages=options.passages, queries=options.queries
+        blocks, encoded, tracks=options.tracks, passages=options.passages, queries=options.queries
     )
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="kinoscore-bench-")))
@@ -94,14 +120,28 @@ def main() -> None:
         progress("measuring")
         facts = asyncio.run(measure(url, manifest, blocks, material))
     table = [
-        ("rows", f"{options.tracks * options.passages}"),
-        (f"recall@{K}", f"{facts['recall']:.4f}"),
-        (f"recall@{K}, filter keeps 1/{KEPT_SHARE}", f"{facts['recall_filtered']:.4f}"),
+        ("rows", f"{options.tracks * options.passages}, of them {material.encoded_count} encoded music"),
+        *(
+            (
+                f"recall@{K}, {name}",
+                ", ".join(f"{kind} queries {value:.4f}" for kind, value in values.items()),
+            )
+            for name, values in facts["recall"].items()
+        ),
         ("request to the service", facts["service"].milliseconds()),
         ("its calls of pymilvus, bare", facts["bare"].milliseconds()),
         ("ratio of the medians", f"{facts['service'].median / facts['bare'].median:.2f}"),
     ]
     show(options, "Search on a Milvus server", table, {**facts, "conditions": found})
+
+
+def encode(count: int, repository: Path | None) -> NDArray[np.float32]:
+    """Passages of so many generated tracks: [n, dimension]."""
+    with tempfile.TemporaryDirectory() as folder, running_server(repository) as server:
+        progress(f"rendering {count} tracks")
+        paths = write_tracks(Path(folder), count=count, seconds=TRACK_SECONDS)
+        progress("encoding them")
+        return np.concatenate(list(encoded_passages(paths, server.address)))
 
 
 def fill(url: str, manifest: Manifest, material: Material) -> None:
@@ -121,22 +161,31 @@ def fill(url: str, manifest: Manifest, material: Material) -> None:
 
 async def measure(url: str, manifest: Manifest, blocks: Blocks, material: Material) -> dict[str, Any]:
     store = await MilvusStore.open(url, manifest.space, blocks.total)
-    facts: dict[str, Any] = {}
-    for name, keep in (("recall", False), ("recall_filtered", True)):
-        facts[name] = await recall(store, manifest, blocks, material, keep=keep)
+    facts: dict[str, Any] = {"recall": {}}
+    for name, keep in (("no filter", False), (f"filter keeps 1/{KEPT_SHARE}", True)):
+        facts["recall"][name] = {
+            kind: await recall(store, manifest, blocks, material.tracks, queries, keep=keep)
+            for kind, queries in material.queries.items()
+        }
     facts["service"], facts["bare"] = await compare(store, manifest, blocks, material)
     await store.close()
     return facts
 
 
 async def recall(
-    store: MilvusStore, manifest: Manifest, blocks: Blocks, material: Material, *, keep: bool
+    store: MilvusStore,
+    manifest: Manifest,
+    blocks: Blocks,
+    tracks: NDArray[np.float32],
+    asked: NDArray[np.float32],
+    *,
+    keep: bool,
 ) -> float:
     """The share of the exact `K` nearest passages that the store finds, over all queries."""
     weights = Weights(manifest.weights.fused, manifest.weights.content, manifest.weights.emotion)
-    queries = to_query(material.queries, blocks, weights)
+    queries = to_query(asked, blocks, weights)
     step = KEPT_SHARE if keep else 1
-    wanted = material.tracks[::step]
+    wanted = tracks[::step]
     exact = queries @ wanted.reshape(-1, blocks.total).T
     passages = wanted.shape[1]
     hits = 0
@@ -172,7 +221,7 @@ async def compare(
     service, bare = [], []
     async with grpc.aio.insecure_channel(await server.start()) as channel:
         stub: Any = ranking_pb2_grpc.RankingServiceStub(channel)
-        for number, query in enumerate(material.queries):
+        for number, query in enumerate(np.concatenate([*material.queries.values()])):
             clip = embedding(query, library, manifest, 0.0, 12.0)
             request = ranking_pb2.SearchTracksRequest(space=manifest.space, clip=clip, windows=[clip], k=K)
             recorder.calls.clear()
@@ -249,11 +298,6 @@ def _batches(all_rows: Iterator[Row]) -> Iterator[list[Row]]:
             batch = []
     if batch:
         yield batch
-
-
-def _unit_blocks(vectors: NDArray[np.float64], blocks: Blocks) -> NDArray[np.float32]:
-    parts = [part / np.linalg.norm(part, axis=-1, keepdims=True) for part in blocks.split(vectors)]
-    return np.concatenate(parts, axis=-1).astype(np.float32)
 
 
 if __name__ == "__main__":
