@@ -59,15 +59,17 @@ def explain(
         passage_arousal: float64 [n], of the passages that they lie on.
     """
     reasons = []
+    in_contrast = clip.valence * passage.valence < 0
     if shared := clip.common_words(passage):
         reasons.append(f"both {shared}")
     if _rise_and_fall_together(clip_arousal, passage_arousal):
         reasons.append("the tension rises and falls together")
-    if emotion_score >= CLOSE:
+    # The embedding may call close what valence tells apart; nobody would.
+    if emotion_score >= CLOSE and not in_contrast:
         reasons.append("close in emotion")
     if content_score >= CLOSE:
         reasons.append("close in content")
-    if clip.valence * passage.valence < 0:
+    if in_contrast:
         reasons.append(f"in contrast: the clip is {clip.words()}, the music {passage.words()}")
     return reasons or ["the nearest there is; nothing stands out"]
 

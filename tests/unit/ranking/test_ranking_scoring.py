@@ -100,8 +100,8 @@ def test_what_the_moods_share_is_said_first() -> None:
     assert reasons(CALM_AND_PLEASANT, Mood(0, -1), emotion=0.8) == ["both calm", "close in emotion"]
 
 
-def test_a_contrast_is_said_openly() -> None:
-    assert reasons(Mood(-1, 1), CALM_AND_PLEASANT, content=0.6) == [
+def test_a_contrast_is_said_openly_and_never_called_close_in_emotion() -> None:
+    assert reasons(Mood(-1, 1), CALM_AND_PLEASANT, content=0.6, emotion=0.9) == [
         "close in content",
         "in contrast: the clip is excited and dark, the music calm and pleasant",
     ]
