@@ -460,6 +460,7 @@ def _faults_of(
     lost: Collection[str] = (),
     *,
     old: Collection[str] = (),
+    cached: Collection[str] = (),
     killed: frozenset[str] = GONE,
     slow_seconds: float = 4.0,
 ) -> list[Fault]:
@@ -468,6 +469,7 @@ def _faults_of(
     Args:
         lost: the operations that need it.
         old: those for which an old answer stands in.
+        cached: those whose answer is in the cache, which counts for as long as the part takes their bytes.
         killed: what they meet when it does not run.
         slow_seconds: by how much an answer comes later when each of the part's own comes by a second later.
     """
@@ -498,7 +500,13 @@ def _faults_of(
 
     return [
         Fault(part, "killed", _deed(kill), _deed(restart), met(killed)),
-        Fault(part, "hung", _deed(freeze), _deed(thaw), met(SILENT)),
+        Fault(
+            part,
+            "hung",
+            _deed(freeze),
+            _deed(thaw),
+            {**met(SILENT), **dict.fromkeys(cached, FINE | SILENT)},
+        ),
         Fault(part, "slow by 1 s", _deed(slow), _deed(hasten), met(FINE), needs_seconds=slow_seconds),
         Fault(part, "reset", _deed(reset), _nothing, met(SHAKEN, SHAKEN | OLD)),
     ]
@@ -540,7 +548,7 @@ FAULTS = (
     ),
     *_faults_of("redis"),
     Fault("redis", "other password", _deed(_ask_for_a_password), _deed(_ask_for_none)),
-    *_faults_of("video", ["recommend", "again"]),
+    *_faults_of("video", ["recommend", "again"], cached=["again"]),
     *_faults_of("music", ["index"]),
     *_faults_of("fusion", ["recommend", "index"]),
     *_faults_of("ranking", ["recommend", "again", "list", "index"]),
