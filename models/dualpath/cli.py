@@ -75,11 +75,6 @@ def generate(world: Path, train: int, validation: int, test: int, seed: int, wor
 @click.option("--data", required=True, type=_FOLDER, help="The world to train on.")
 @click.option("--run", "run_path", required=True, type=_FOLDER, help="The run folder to write.")
 @click.option("--cache", type=_FOLDER, help="Decoded arrays; they are made once.  [default: DATA/cache]")
-@click.option(
-    "--refine",
-    type=_FOLDER,
-    help="A finished run to start from; its frame and window encoders stay as they are and run only once.",
-)
 @click.option("--resume", is_flag=True, help="Go on from the last whole epoch of this run.")
 @click.option("--epochs", default=_TRAINING.epochs, help="Passes over the training pairs.")
 @click.option(
@@ -116,9 +111,6 @@ def fit(**options: Any) -> None:
 
     Every epoch ends with a checkpoint; run the same command with --resume to go on. The switches at the end
     take single ideas of the method away, to see what each of them brings.
-
-    What follows the encoders learns longer than they do, at a twentieth of the time an epoch: refine a run in
-    a second one, with a smaller rate and larger batches.
     """
     from dualpath.data.cache import open_cache
     from dualpath.data.index import read_index
@@ -162,7 +154,6 @@ def fit(**options: Any) -> None:
         network,
         training,
         weights=options["weights"],
-        refined=RunFolder(options["refine"]) if options["refine"] else None,
         resume=options["resume"],
         progress=click.echo,
     )
@@ -202,7 +193,7 @@ def evaluate(run: Path, data: Path, cache: Path | None, split: str, gallery: int
         arrays = open_cache(
             (cache or data / "cache") / split, index, network.config, workers=threads, progress=bar.update
         )
-    embeddings = embed(network, arrays)
+    embeddings = embed(network, arrays, index)
     cues = read_rendered_cues(data / split / "index.csv")
     alone = {name: {**dict.fromkeys(("fused", "content", "emotion"), 0.0), name: 1.0} for name in weights}
     matrices = {
@@ -264,7 +255,6 @@ def export(run: Path, repository: Path, note: str, target: str) -> None:
             "data": note or f"generated world, {summary['training_pairs']} pairs",
             "command": "dualpath fit",
             "configuration": config["training"],
-            "refines": config.get("refines"),
             "seed": config["training"]["seed"],
             "epochs": summary["epochs"],
             "seconds": summary["seconds"],

@@ -11,17 +11,7 @@ from dualpath.data.cache import PairArrays
 from dualpath.data.index import PairIndex, emotion_labels
 from dualpath.networks.music_spectra import Spectra
 
-__all__ = ["Batch", "Targets", "gather", "gather_targets"]
-
-
-class Targets(NamedTuple):
-    """What n pairs are: valence_arousal [n, 2]; labels and themes int64 [n]; attributes [n, a]."""
-
-    valence_arousal: Tensor
-    labels: Tensor
-    themes: Tensor
-    video_attributes: Tensor
-    music_attributes: Tensor
+__all__ = ["Batch", "gather"]
 
 
 class Batch(NamedTuple):
@@ -30,6 +20,8 @@ class Batch(NamedTuple):
     Attributes:
         pictures: uint8 [n, 24, 3, 40, 64]; texture [n, 24, 333]; frame_mask [n, 24].
         spectra, statistics: of [n, 4] windows; valid [n, 4].
+        valence_arousal: [n, 2]; labels, themes: int64 [n].
+        video_attributes, music_attributes: [n, a].
     """
 
     pictures: Tensor
@@ -38,31 +30,30 @@ class Batch(NamedTuple):
     spectra: Spectra
     statistics: Tensor
     valid: Tensor
+    valence_arousal: Tensor
+    labels: Tensor
+    themes: Tensor
+    video_attributes: Tensor
+    music_attributes: Tensor
 
 
-def gather(arrays: PairArrays, rows: NDArray[np.int64]) -> Batch:
+def gather(arrays: PairArrays, index: PairIndex, rows: NDArray[np.int64]) -> Batch:
     """The batch of these rows."""
+
+    def floats(values: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(np.asarray(values[rows], dtype=np.float32))
+
     steps = np.arange(arrays.pictures.shape[1])
     return Batch(
         pictures=torch.from_numpy(np.asarray(arrays.pictures[rows])),
-        texture=_floats(arrays.texture, rows),
+        texture=floats(arrays.texture),
         frame_mask=torch.from_numpy((steps[None, :] < arrays.frame_count[rows][:, None]).astype(np.float32)),
-        spectra=Spectra(*(_floats(values, rows) for values in (arrays.mel, arrays.pitch, arrays.loudness))),
-        statistics=_floats(arrays.statistics, rows),
-        valid=_floats(arrays.valid, rows),
-    )
-
-
-def gather_targets(index: PairIndex, rows: NDArray[np.int64]) -> Targets:
-    """The targets of these rows."""
-    return Targets(
-        valence_arousal=_floats(index.valence_arousal, rows),
+        spectra=Spectra(floats(arrays.mel), floats(arrays.pitch), floats(arrays.loudness)),
+        statistics=floats(arrays.statistics),
+        valid=floats(arrays.valid),
+        valence_arousal=floats(index.valence_arousal),
         labels=torch.from_numpy(emotion_labels(index.valence_arousal[rows])),
         themes=torch.from_numpy(index.themes[rows]),
-        video_attributes=_floats(index.video_attributes, rows),
-        music_attributes=_floats(index.music_attributes, rows),
+        video_attributes=floats(index.video_attributes),
+        music_attributes=floats(index.music_attributes),
     )
-
-
-def _floats(values: NDArray[np.generic], rows: NDArray[np.int64]) -> Tensor:
-    return torch.from_numpy(np.asarray(values[rows], dtype=np.float32))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from dualpath.data.augmentation import to_unit
 from dualpath.data.batches import gather
 from dualpath.data.cache import PairArrays
+from dualpath.data.index import PairIndex
 from dualpath.networks.dual_path import DualPathNetwork, Side
 
 __all__ = ["Embeddings", "SideEmbeddings", "embed", "similarity"]
@@ -33,13 +34,13 @@ class Embeddings:
     music: SideEmbeddings
 
 
-def embed(network: DualPathNetwork, arrays: PairArrays, batch_size: int = 64) -> Embeddings:
+def embed(network: DualPathNetwork, arrays: PairArrays, index: PairIndex, batch_size: int = 64) -> Embeddings:
     """All pairs of a split, without augmentation. The network must be in evaluation mode."""
     video: list[Side] = []
     music: list[Side] = []
     with torch.no_grad():
-        for start in range(0, len(arrays), batch_size):
-            batch = gather(arrays, np.arange(start, min(start + batch_size, len(arrays))))
+        for start in range(0, len(index), batch_size):
+            batch = gather(arrays, index, np.arange(start, min(start + batch_size, len(index))))
             video.append(network.encode_clips(to_unit(batch.pictures), batch.texture, batch.frame_mask))
             music.append(network.encode_passages(batch.spectra, batch.statistics, batch.valid))
     return Embeddings(_joined(video), _joined(music))

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from dualpath.config import NetworkConfig
-from dualpath.networks.music import PassageEncoder, WindowEncoder, WindowResult
+from dualpath.networks.music import PassageEncoder, WindowEncoder
 from dualpath.networks.music_spectra import Spectra
 from dualpath.networks.paths import ContentEncoder, ContentLabels, Decoder, Emotion, Fusion
-from dualpath.networks.video import ClipEncoder, FrameEncoder, FrameResult, select_key_frames
+from dualpath.networks.video import ClipEncoder, FrameEncoder, select_key_frames
 
 __all__ = ["DualPathNetwork", "Side"]
 
@@ -23,8 +23,7 @@ class Side(NamedTuple):
         reconstruction: [n, 256] from the content, or None without decoders.
         labels: what the content says of theme and attributes ([n, themes], [n, attributes]), or None without
             labels.
-        parts: emotion of the single frames or windows, flattened to [n * parts, ...]; None where their
-            features were given.
+        parts: emotion of the single frames or windows, flattened to [n * parts, ...].
         parts_mask: [n * parts], 1 where a part is real.
     """
 
@@ -34,7 +33,7 @@ class Side(NamedTuple):
     summary: Tensor
     reconstruction: Tensor | None
     labels: tuple[Tensor, Tensor] | None
-    parts: Emotion | None
+    parts: Emotion
     parts_mask: Tensor
 
 
@@ -61,28 +60,16 @@ class DualPathNetwork(nn.Module):
 
     def encode_clips(self, pictures: Tensor, texture: Tensor, frame_mask: Tensor) -> Side:
         """Pictures [n, 24, 3, 40, 64] in 0..1, their texture [n, 24, 333], mask [n, 24] -> Side."""
-        frames = self.encode_frames(pictures, texture)
-        side = self.join_frames(frames.features, frames.salience.detach(), frame_mask)
-        return side._replace(parts=frames.emotion)
-
-    def encode_frames(self, pictures: Tensor, texture: Tensor) -> FrameResult:
-        """Pictures, texture as for clips -> features [n, 24, F], emotion [n * 24], salience [n, 24]."""
+        count, steps = frame_mask.shape
         frames = self.frame_encoder(pictures.flatten(0, 1), texture.flatten(0, 1))
-        shape = pictures.shape[:2]
-        return frames._replace(
-            features=frames.features.unflatten(0, shape), salience=frames.salience.unflatten(0, shape)
-        )
-
-    def join_frames(self, features: Tensor, salience: Tensor, frame_mask: Tensor) -> Side:
-        """What follows the frame encoder: features [n, 24, F], salience and mask [n, 24] -> Side."""
         video = self.config.video
         key_frames = select_key_frames(
-            salience,
+            frames.salience.detach().reshape(count, steps),
             frame_mask,
             video.key_frames,
             video.key_frame_separation_seconds * video.frames_per_second,
         )
-        clip = self.clip_encoder(features, frame_mask, key_frames)
+        clip = self.clip_encoder(frames.features.reshape(count, steps, -1), frame_mask, key_frames)
         content = self.video_content(clip.summary)
         return Side(
             content=content,
@@ -91,25 +78,17 @@ class DualPathNetwork(nn.Module):
             summary=clip.summary,
             reconstruction=self.video_decoder(content) if self.video_decoder is not None else None,
             labels=self.labels(content) if self.labels is not None else None,
-            parts=None,
+            parts=frames.emotion,
             parts_mask=frame_mask.flatten(),
         )
 
     def encode_passages(self, spectra: Spectra, statistics: Tensor, valid: Tensor) -> Side:
         """Spectra and statistics of [n, 4] windows (with these two leading axes), valid [n, 4] -> Side."""
-        windows = self.encode_windows(spectra, statistics, valid)
-        side = self.join_windows(windows.features, (valid > 0).to(torch.float32))
-        return side._replace(parts=windows.emotion)
-
-    def encode_windows(self, spectra: Spectra, statistics: Tensor, valid: Tensor) -> WindowResult:
-        """Spectra, statistics, valid as for passages -> features [n, 4, G], emotion and onsets [n * 4]."""
+        count, windows = valid.shape
         flat = Spectra(*(field.flatten(0, 1) for field in spectra))
-        windows = self.window_encoder(flat, statistics.flatten(0, 1), valid.flatten())
-        return windows._replace(features=windows.features.unflatten(0, valid.shape))
-
-    def join_windows(self, features: Tensor, window_mask: Tensor) -> Side:
-        """What follows the window encoder: features [n, 4, G], mask [n, 4] -> Side."""
-        passage = self.passage_encoder(features, window_mask)
+        encoded = self.window_encoder(flat, statistics.flatten(0, 1), valid.flatten())
+        window_mask = (valid > 0).to(torch.float32)
+        passage = self.passage_encoder(encoded.features.reshape(count, windows, -1), window_mask)
         content = self.music_content(passage.summary)
         return Side(
             content=content,
@@ -118,6 +97,6 @@ class DualPathNetwork(nn.Module):
             summary=passage.summary,
             reconstruction=self.music_decoder(content) if self.music_decoder is not None else None,
             labels=self.labels(content) if self.labels is not None else None,
-            parts=None,
+            parts=encoded.emotion,
             parts_mask=window_mask.flatten(),
         )

@@ -1,7 +1,6 @@
 """Training: the objective, the loop, the run folder.
 
 objective    the weighted sum of the losses
-sides        what a step learns from: prepared arrays, or outputs of frozen encoders
 average      exponential moving average of the weights
 run_folder   checkpoints and the log of a run, written whole or not at all
 loop         fit: epochs, schedule, early stopping, exact resume

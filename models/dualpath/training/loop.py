@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from dualpath.config import NetworkConfig, TrainingConfig
-from dualpath.data.batches import gather_targets
+from dualpath.data.augmentation import augment_pictures, augment_spectra
+from dualpath.data.batches import gather
 from dualpath.data.cache import PairArrays
 from dualpath.data.index import PairIndex
 from dualpath.evaluation.embeddings import embed, similarity
@@ -19,7 +20,6 @@ from dualpath.training.average import averaged_copy, update_average
 from dualpath.training.calibration import calibrate, tune_weights, validation_score
 from dualpath.training.objective import objective
 from dualpath.training.run_folder import RunFolder
-from dualpath.training.sides import Sides, encode_pairs, sides_of_arrays, sides_of_encoded
 from kinoscore.errors import InvalidRequest
 
 __all__ = ["Split", "fit"]
@@ -44,7 +44,6 @@ def fit(
     config: TrainingConfig,
     *,
     weights: str = "",
-    refined: RunFolder | None = None,
     resume: bool = False,
     progress: Progress = lambda line: None,
 ) -> dict[str, Any]:
@@ -56,8 +55,6 @@ def fit(
 
     Args:
         weights: of the frame backbone, see `open_backbone`.
-        refined: a finished run to start from. Its frame and window encoders stay as they are: they run once
-            over the training pairs, without augmentation, and only what follows them is trained.
         resume: go on from last.pt where there is one; the run's own configuration must be the same.
         progress: called with one line an epoch.
 
@@ -66,7 +63,6 @@ def fit(
 
     Raises:
         InvalidRequest: fewer training pairs than a batch, or a run of another configuration.
-        NotFound, FailedPrecondition: the run to refine has no best epoch, or is not finished.
         StorageFull: a checkpoint does not fit on the disk.
     """
     if len(training.index) < config.batch_size:
@@ -77,27 +73,20 @@ def fit(
         )
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    network = refined.load_best() if refined else DualPathNetwork(network_config, weights)
-    if network.config != network_config:
-        raise InvalidRequest("the run to refine holds another network: give its switches")
-    origin = _origin(refined)
-    state = _State(network, config, len(training.index) // config.batch_size, origin)
+    network = DualPathNetwork(network_config, weights)
+    state = _State(network, config, len(training.index) // config.batch_size)
     run.path.mkdir(parents=True, exist_ok=True)
     if resume and run.last.is_file():
         state.restore(run.load(run.last), network_config)
-    run.write_json(
-        "config", {"network": network_config.as_dict(), "training": config.as_dict(), "refines": origin}
-    )
-    if refined:
-        sides = sides_of_encoded(encode_pairs(state.average, training.arrays, progress))
-    else:
-        sides = sides_of_arrays(training.arrays, config.augmentation)
+    run.write_json("config", {"network": network_config.as_dict(), "training": config.as_dict()})
     valence_centre = float(training.index.valence_arousal[:, 0].mean())
 
     while not state.finished(config):
         begun = time.monotonic()
-        losses = _train_epoch(state, training.index, sides, config, valence_centre)
-        score = validation_score(similarity(embed(state.average, validation.arrays), _FUSED_ALONE))
+        losses = _train_epoch(state, training, config, valence_centre)
+        score = validation_score(
+            similarity(embed(state.average, validation.arrays, validation.index), _FUSED_ALONE)
+        )
         state.seconds += time.monotonic() - begun
         state.epoch += 1
         if score > state.best_score:
@@ -124,16 +113,9 @@ def fit(
 class _State:
     """Everything that an epoch changes."""
 
-    def __init__(
-        self,
-        network: DualPathNetwork,
-        config: TrainingConfig,
-        steps_per_epoch: int,
-        refines: dict[str, Any] | None,
-    ) -> None:
+    def __init__(self, network: DualPathNetwork, config: TrainingConfig, steps_per_epoch: int) -> None:
         self.config = config
         self.network = network
-        self.refines = refines
         self.average: DualPathNetwork = averaged_copy(network)
         self.optimiser = torch.optim.AdamW(
             _parameter_groups(network, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98)
@@ -171,7 +153,6 @@ class _State:
         return {
             "network": network_config.as_dict(),
             "training": self.config.as_dict(),
-            "refines": self.refines,
             "weights": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -188,8 +169,6 @@ class _State:
             raise InvalidRequest(
                 "the run folder holds another network: use its configuration or another --run"
             )
-        if saved.get("refines") != self.refines:
-            raise InvalidRequest("the run was not started from this one: resume with the same --refine")
         ours, theirs = self.config.as_dict(), saved["training"]
         changed = sorted(name for name in ours if ours[name] != theirs.get(name) and name not in _MAY_CHANGE)
         if changed:
@@ -209,21 +188,25 @@ _MAY_CHANGE = {"epochs", "minutes", "patience", "threads"}
 
 
 def _train_epoch(
-    state: _State, index: PairIndex, sides: Sides, config: TrainingConfig, valence_centre: float
+    state: _State, training: Split, config: TrainingConfig, valence_centre: float
 ) -> dict[str, float]:
     """One pass over the training pairs; the mean of every loss."""
     state.network.train()
     seed = int(np.random.SeedSequence([config.seed, state.epoch]).generate_state(1)[0])
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    order = np.random.default_rng(seed).permutation(len(index))
+    order = np.random.default_rng(seed).permutation(len(training.index))
     begun = time.monotonic()
     sums: dict[str, float] = {}
     for number in range(state.steps_per_epoch):
         rows = np.sort(order[number * config.batch_size : (number + 1) * config.batch_size])
+        batch = gather(training.arrays, training.index, rows)
         state.set_rate(state.seconds + time.monotonic() - begun)
-        video, music = sides(state.network, rows, generator)
-        total, losses = objective(video, music, gather_targets(index, rows), config, valence_centre)
+        pictures = augment_pictures(batch.pictures, config.augmentation, generator)
+        spectra = augment_spectra(batch.spectra, config.augmentation, generator)
+        video = state.network.encode_clips(pictures, batch.texture, batch.frame_mask)
+        music = state.network.encode_passages(spectra, batch.statistics, batch.valid)
+        total, losses = objective(video, music, batch, config, valence_centre)
         state.optimiser.zero_grad(set_to_none=True)
         total.backward()
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.gradient_clip)
@@ -238,8 +221,8 @@ def _train_epoch(
 def _finish(run: RunFolder, state: _State, training: Split, validation: Split) -> dict[str, Any]:
     """Calibrates the best epoch and writes summary.json."""
     network = run.load_best()
-    on_training = embed(network, training.arrays)
-    on_validation = embed(network, validation.arrays)
+    on_training = embed(network, training.arrays, training.index)
+    on_validation = embed(network, validation.arrays, validation.index)
     truth = validation.index.valence_arousal
     summary = {
         "epochs": state.epoch,
@@ -256,17 +239,6 @@ def _finish(run: RunFolder, state: _State, training: Split, validation: Split) -
     }
     run.write_json("summary", summary)
     return summary
-
-
-def _origin(refined: RunFolder | None) -> dict[str, Any] | None:
-    """What a refined run was, to be told with the model."""
-    if refined is None:
-        return None
-    config, summary = refined.read_json("config"), refined.read_json("summary")
-    return {
-        "training": config["training"],
-        **{name: summary[name] for name in ("epochs", "best_epoch", "seconds")},
-    }
 
 
 def _parameter_groups(network: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:

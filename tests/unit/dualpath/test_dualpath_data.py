@@ -115,7 +115,7 @@ def test_the_valid_share_of_each_window_follows_the_length() -> None:
 def test_the_cache_holds_the_passage_from_its_offset(tmp_path: Path, decoded: list[str]) -> None:
     index = read_index(_world(tmp_path, [_row(0)]), "train")
     arrays = open_cache(tmp_path / "cache", index, NetworkConfig())
-    batch = gather(arrays, np.array([0]))
+    batch = gather(arrays, index, np.array([0]))
     assert batch.frame_mask[0].tolist() == [1.0] * 10 + [0.0] * 14
     # 1.5 s are skipped; 4.5 s of a constant 0.5 remain.
     assert batch.valid[0].tolist() == [1.0, 0.5, 0.0, 0.0]

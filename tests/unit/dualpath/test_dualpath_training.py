@@ -1,6 +1,5 @@
 import csv
 import errno
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 
 from dualpath.config import NetworkConfig, TrainingConfig
 from dualpath.data.augmentation import augment_pictures, augment_spectra
-from dualpath.data.batches import gather, gather_targets
+from dualpath.data.batches import gather
 from dualpath.evaluation.embeddings import Embeddings, SideEmbeddings
 from dualpath.networks.dual_path import DualPathNetwork
 from dualpath.training.average import averaged_copy, update_average
@@ -17,7 +16,6 @@ from dualpath.training.calibration import tune_weights
 from dualpath.training.loop import fit
 from dualpath.training.objective import objective
 from dualpath.training.run_folder import RunFolder
-from dualpath.training.sides import encode_pairs, sides_of_arrays, sides_of_encoded
 from kinoscore.errors import FailedPrecondition, InvalidRequest, NotFound, StorageFull
 
 NETWORK = NetworkConfig(themes=3, attributes=2)
@@ -28,68 +26,25 @@ def _weights(run: RunFolder) -> dict[str, torch.Tensor]:
     return run.load(run.last)["weights"]
 
 
-@pytest.mark.parametrize("refining", [False, True])
-def test_a_resumed_run_gives_the_weights_of_an_uninterrupted_one(
-    refining: bool, tmp_path: Path, made_up_split
-) -> None:
+def test_a_resumed_run_gives_the_weights_of_an_uninterrupted_one(tmp_path: Path, made_up_split) -> None:
     training, validation = made_up_split(8), made_up_split(6, seed=1)
     whole, halves = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "halves")
-    refined = None
-    if refining:
-        refined = RunFolder(tmp_path / "refined")
-        fit(refined, training, validation, NETWORK, replace(SHORT, epochs=1))
-    fit(whole, training, validation, NETWORK, SHORT, refined=refined)
+    fit(whole, training, validation, NETWORK, SHORT)
 
     class StoppedError(Exception):
         pass
 
     def interrupt(line: str) -> None:
-        if line.startswith("epoch"):
-            raise StoppedError
+        raise StoppedError
 
     with pytest.raises(StoppedError):
-        fit(halves, training, validation, NETWORK, SHORT, refined=refined, progress=interrupt)
+        fit(halves, training, validation, NETWORK, SHORT, progress=interrupt)
     assert halves.load(halves.last)["epoch"] == 1
-    fit(halves, training, validation, NETWORK, SHORT, refined=refined, resume=True)
+    fit(halves, training, validation, NETWORK, SHORT, resume=True)
     for name, values in _weights(whole).items():
         torch.testing.assert_close(_weights(halves)[name], values, rtol=0, atol=0)
     with (halves.path / "log.csv").open() as lines:
         assert [row["epoch"] for row in csv.DictReader(lines)] == ["1", "2"]
-
-
-def test_refining_keeps_the_encoders_and_trains_what_follows_them(tmp_path: Path, made_up_split) -> None:
-    training, first, second = made_up_split(8), RunFolder(tmp_path / "first"), RunFolder(tmp_path / "second")
-    fit(first, training, training, NETWORK, SHORT)
-    fit(second, training, training, NETWORK, SHORT, refined=first)
-    before, after = first.load_best().state_dict(), _weights(second)
-    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {
-        *("clip_encoder", "passage_encoder", "video_content", "music_content"),
-        *("video_decoder", "music_decoder", "labels", "fusion"),
-    }
-    assert second.read_json("config")["refines"]["training"] == SHORT.as_dict()
-
-
-def test_encoded_pairs_give_the_sides_of_the_whole_network(made_up_split, network: DualPathNetwork) -> None:
-    arrays, rows = made_up_split(70).arrays, np.array([2, 66])
-    encoded = sides_of_encoded(encode_pairs(network, arrays, lambda line: None))
-    with torch.no_grad():
-        expected = sides_of_arrays(arrays, 0.0)(network, rows, torch.Generator())
-        found = encoded(network, rows, torch.Generator())
-    for side, other in zip(expected, found, strict=True):
-        torch.testing.assert_close(other.fused, side.fused, rtol=0, atol=2e-3)
-        assert other.parts is None
-
-
-def test_a_run_is_resumed_and_refined_with_what_it_was_made_of(tmp_path: Path, made_up_split) -> None:
-    training, run = made_up_split(8), RunFolder(tmp_path / "run")
-    with pytest.raises(NotFound, match="dualpath fit"):
-        fit(run, training, training, NETWORK, SHORT, refined=run)
-    fit(run, training, training, NETWORK, SHORT)
-    with pytest.raises(InvalidRequest, match="same --refine"):
-        fit(run, training, training, NETWORK, SHORT, refined=run, resume=True)
-    with pytest.raises(InvalidRequest, match="another network"):
-        fit(run, training, training, NetworkConfig(fusion="sum"), SHORT, refined=run)
 
 
 def test_a_run_ends_with_everything_that_an_export_needs(tmp_path: Path, made_up_split) -> None:
@@ -108,12 +63,12 @@ def test_the_objective_falls_when_a_batch_is_learnt(made_up_split) -> None:
     split = made_up_split(6)
     network = DualPathNetwork(NETWORK)
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3)
-    batch, targets = gather(split.arrays, np.arange(6)), gather_targets(split.index, np.arange(6))
+    batch = gather(split.arrays, split.index, np.arange(6))
     totals = []
     for _ in range(12):
         video = network.encode_clips(batch.pictures / 255.0, batch.texture, batch.frame_mask)
         music = network.encode_passages(batch.spectra, batch.statistics, batch.valid)
-        total, _ = objective(video, music, targets, SHORT, 0.0)
+        total, _ = objective(video, music, batch, SHORT, 0.0)
         optimiser.zero_grad()
         total.backward()
         optimiser.step()
@@ -124,11 +79,11 @@ def test_the_objective_falls_when_a_batch_is_learnt(made_up_split) -> None:
 def test_every_trained_weight_gets_a_gradient(made_up_split) -> None:
     split = made_up_split(4)
     network = DualPathNetwork(NETWORK)
-    batch = gather(split.arrays, np.arange(4))
+    batch = gather(split.arrays, split.index, np.arange(4))
     total, losses = objective(
         network.encode_clips(batch.pictures / 255.0, batch.texture, batch.frame_mask),
         network.encode_passages(batch.spectra, batch.statistics, batch.valid),
-        gather_targets(split.index, np.arange(4)),
+        batch,
         SHORT,
         0.0,
     )
@@ -212,7 +167,7 @@ def test_weights_of_a_useless_path_are_zero() -> None:
 
 def test_augmentation_repeats_with_its_seed_and_keeps_shapes_and_ranges(made_up_split) -> None:
     split = made_up_split(3)
-    batch = gather(split.arrays, np.arange(3))
+    batch = gather(split.arrays, split.index, np.arange(3))
 
     def both(seed: int) -> tuple[torch.Tensor, ...]:
         generator = torch.Generator().manual_seed(seed)
@@ -231,7 +186,7 @@ def test_augmentation_repeats_with_its_seed_and_keeps_shapes_and_ranges(made_up_
 
 def test_no_augmentation_changes_nothing(made_up_split) -> None:
     split = made_up_split(2)
-    batch = gather(split.arrays, np.arange(2))
+    batch = gather(split.arrays, split.index, np.arange(2))
     pictures = augment_pictures(batch.pictures, 0.0, torch.Generator().manual_seed(1))
     torch.testing.assert_close(pictures, batch.pictures / 255.0, rtol=0, atol=1e-5)
     spectra = augment_spectra(batch.spectra, 0.0, torch.Generator().manual_seed(1))
