@@ -208,7 +208,7 @@ TIME = "chunk.frame.timestamp_seconds"
         ([frame(2.0), frame(1.0)], InvalidRequest, ("in order of time", "1.0 s came after 2.0 s"), TIME),
         ([frame(0.0), frame(12 * 3600.0)], MediaTooLarge, ("3600 s", "shorter clip"), TIME),
         ([frame(0.0, data=b"short")], InvalidMedia, ("the frame at 0 s",), "chunk.frame.data"),
-        ([frame(0.0, format=0)], InvalidRequest, ("JPEG, PNG or RGB24",), "chunk.frame.format"),
+        ([frame(0.0, format=0)], InvalidRequest, ("JPEG, PNG, WebP, RGB24 or I420",), "chunk.frame.format"),
         ([frame(0.0, width=16384, height=16384)], MediaTooLarge, ("16384 x 16384", "35389440"), ""),
     ],
     ids=["NaN", "infinite", "negative", "out of order", "12 hours", "cut", "no format", "16k"],

@@ -1,6 +1,6 @@
 """Single pictures, as live streams send them, to arrays."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 
 import av
@@ -29,8 +29,11 @@ class PictureFormat(StrEnum):
 
     JPEG = "jpeg"
     PNG = "png"
+    WEBP = "webp"
     # Rows from top to bottom, 3 bytes a pixel, no padding.
     RGB24 = "rgb24"
+    # The rows of Y, then of U, then of V, no padding; width and height are even.
+    I420 = "i420"
 
 
 def decode_picture(
@@ -39,8 +42,8 @@ def decode_picture(
     """Decodes one picture and squashes it as video frames are: uint8 RGB [spec.height, spec.width, 3].
 
     Args:
-        width: pixels; read for RGB24 only.
-        height: pixels; read for RGB24 only.
+        width: pixels; read for RGB24 and I420 only.
+        height: pixels; read for RGB24 and I420 only.
 
     Raises:
         InvalidMedia: the bytes are not a picture of this format.
@@ -48,33 +51,44 @@ def decode_picture(
     """
     if len(data) > limits.max_bytes:
         raise MediaTooLarge(f"the picture has {len(data)} bytes, the limit is {limits.max_bytes}")
-    if picture_format is PictureFormat.RGB24:
-        frame = _raw_frame(data, width, height, limits)
+    if picture_format in (PictureFormat.RGB24, PictureFormat.I420):
+        frame = _raw_frame(picture_format, data, width, height, limits)
     else:
         frame = _compressed_frame(picture_format, data, limits)
     return to_picture(frame, VideoReformatter(), spec.width, spec.height)
 
 
-def _raw_frame(data: bytes, width: int, height: int, limits: Limits) -> VideoFrame:
+def _raw_frame(
+    picture_format: PictureFormat, data: bytes, width: int, height: int, limits: Limits
+) -> VideoFrame:
+    name = picture_format.upper()
     if width < 1 or height < 1:
-        raise InvalidMedia("an RGB24 picture needs its width and height")
+        raise InvalidMedia(f"an {name} picture needs its width and height")
     check_pixels(width, height, limits)
-    if len(data) != width * height * 3:
+    is_planar = picture_format is PictureFormat.I420
+    if is_planar and (width % 2 or height % 2):
+        raise InvalidMedia(f"an I420 picture has an even width and height, not {width} x {height}")
+    size = width * height * 3 // 2 if is_planar else width * height * 3
+    if len(data) != size:
         raise InvalidMedia(
-            f"an RGB24 picture of {width} x {height} pixels has {width * height * 3} bytes, not {len(data)}"
+            f"an {name} picture of {width} x {height} pixels has {size} bytes, not {len(data)}"
         )
-    pixels = np.frombuffer(data, np.uint8).reshape(height, width, 3)
-    return VideoFrame.from_ndarray(pixels, "rgb24")
+    pixels = np.frombuffer(data, np.uint8)
+    if is_planar:
+        return VideoFrame.from_ndarray(pixels.reshape(height * 3 // 2, width), "yuv420p")
+    return VideoFrame.from_ndarray(pixels.reshape(height, width, 3), "rgb24")
 
 
 def _compressed_frame(picture_format: PictureFormat, data: bytes, limits: Limits) -> VideoFrame:
-    is_png = picture_format is PictureFormat.PNG
-    size = _png_size(data) if is_png else _jpeg_size(data)
+    codec_name, read_size = _CODECS[picture_format]
+    size = read_size(data)
     if size is None:
         raise InvalidMedia(f"the bytes are not a {picture_format.upper()} picture")
     check_pixels(*size, limits)
-    codec = CodecContext.create("png", "r") if is_png else CodecContext.create("mjpeg", "r")
+    codec = CodecContext.create(codec_name, "r")
     codec.thread_type = "NONE"
+    # A header may tell less than what follows it.
+    codec.options = {"max_pixels": str(limits.max_pixels)}
     try:
         frames = codec.decode(Packet(data)) + codec.decode(None)
     except MemoryError as error:
@@ -108,3 +122,23 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
     while position + 9 <= len(data) and data[position] == 0xFF:
         yield data[position + 1], position + 2
         position += 2 + int.from_bytes(data[position + 2 : position + 4])
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    """Of the canvas (VP8X), or of the one lossless (VP8L) or lossy (VP8) picture."""
+    if len(data) < 30 or data[:4] != b"RIFF" or data[8:12] != b"WEBP":
+        return None
+    if data[12:16] == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if data[12:16] == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    width, height = int.from_bytes(data[26:28], "little"), int.from_bytes(data[28:30], "little")
+    return width & 0x3FFF, height & 0x3FFF
+
+
+_CODECS: dict[PictureFormat, tuple[str, Callable[[bytes], tuple[int, int] | None]]] = {
+    PictureFormat.JPEG: ("mjpeg", _jpeg_size),
+    PictureFormat.PNG: ("png", _png_size),
+    PictureFormat.WEBP: ("webp", _webp_size),
+}

@@ -11,6 +11,7 @@ __all__ = [
     "MOST_TRACKS",
     "catalogue_name",
     "in_space",
+    "require_between",
     "require_space",
     "require_track_count",
     "track_id_of",
@@ -71,6 +72,18 @@ def require_space(requested: str, served: str, *, field: str = "space") -> None:
             field=field,
             metadata={"served": served, "requested": requested},
         )
+
+
+def require_between(value: float, least: float, most: float, *, field: str) -> float:
+    """The value itself.
+
+    Raises:
+        InvalidRequest: it is no number from `least` to `most`.
+    """
+    if not least <= value <= most:
+        name = field.rpartition(".")[2]
+        raise InvalidRequest(f"{name} must be {least:g} to {most:g}, not {value:g}", field=field)
+    return value
 
 
 def require_track_count(k: int, *, field: str = "k") -> None:

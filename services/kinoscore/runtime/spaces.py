@@ -5,6 +5,7 @@ only; what stands here reads which one a request names and hands it on.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -16,6 +17,7 @@ from kinoscore.v1 import (
     fusion_pb2,
     fusion_pb2_grpc,
     music_pb2_grpc,
+    video_pb2,
     video_pb2_grpc,
 )
 
@@ -50,6 +52,15 @@ class VideoInSpaces(_InSpaces, video_pb2_grpc.VideoEncoderServiceServicer):
     """VideoEncoderService, by a servicer for each space."""
 
     EncodeClip = _by_settings("EncodeClip")
+
+    async def EncodeLive(
+        self, request_iterator: AsyncIterator[video_pb2.EncodeLiveRequest], context: Context
+    ) -> AsyncIterator[video_pb2.EncodeLiveResponse]:
+        space, requests = await _space_of(request_iterator)
+        servicer = in_space(self.served, space, field="settings.space")
+        async with aclosing(servicer.EncodeLive(requests, context)) as answers:
+            async for answer in answers:
+                yield answer
 
 
 class MusicInSpaces(_InSpaces, music_pb2_grpc.MusicEncoderServiceServicer):

@@ -16,12 +16,14 @@ from kinoscore.media.pictures import PictureFormat, decode_picture
 from kinoscore.media.types import FrameBatch, FrameSpec, Limits
 from kinoscore.v1 import common_pb2
 
-__all__ = ["SampleCounter", "sampled_batches"]
+__all__ = ["FRAME_FORMATS", "SampleCounter", "decode_frame", "sampled_batches"]
 
-_FORMATS = {
+FRAME_FORMATS = {
     common_pb2.FRAME_FORMAT_JPEG: PictureFormat.JPEG,
     common_pb2.FRAME_FORMAT_PNG: PictureFormat.PNG,
     common_pb2.FRAME_FORMAT_RGB24: PictureFormat.RGB24,
+    common_pb2.FRAME_FORMAT_I420: PictureFormat.I420,
+    common_pb2.FRAME_FORMAT_WEBP: PictureFormat.WEBP,
 }
 _BATCH_FRAMES = 8
 # A sample whose frame comes this part of a sampling interval too late still takes it: timestamps are rounded.
@@ -94,7 +96,7 @@ async def sampled_batches(
     waiting: list[NDArray[np.uint8]] = []
     given = 0
     async for frame, count in _with_counts(frames, counter):
-        picture = await asyncio.to_thread(_decode, frame, spec, limits)
+        picture = await asyncio.to_thread(decode_frame, frame, spec, limits)
         for _ in range(count):
             waiting.append(picture)
             if len(waiting) == _BATCH_FRAMES:
@@ -119,10 +121,19 @@ async def _with_counts(
         yield last, count
 
 
-def _decode(frame: common_pb2.Frame, spec: FrameSpec, limits: Limits) -> NDArray[np.uint8]:
-    picture_format = _FORMATS.get(frame.format)
+def decode_frame(frame: common_pb2.Frame, spec: FrameSpec, limits: Limits) -> NDArray[np.uint8]:
+    """The picture of a frame, uint8 RGB [spec.height, spec.width, 3]. Blocks.
+
+    Raises:
+        InvalidRequest: the format is none that can be read.
+        InvalidMedia: the picture is not what its format says.
+        MediaTooLarge: it has too many pixels.
+    """
+    picture_format = FRAME_FORMATS.get(frame.format)
     if picture_format is None:
-        raise InvalidRequest("a frame's format must be JPEG, PNG or RGB24", field="chunk.frame.format")
+        raise InvalidRequest(
+            "a frame's format must be JPEG, PNG, WebP, RGB24 or I420", field="chunk.frame.format"
+        )
     try:
         return decode_picture(picture_format, frame.data, frame.width, frame.height, spec, limits)
     except InvalidMedia as error:

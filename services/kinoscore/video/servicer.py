@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from kinoscore.errors import MediaTooLarge
+from kinoscore.errors import InvalidRequest, MediaTooLarge
 from kinoscore.inference.embeddings import EncodedStretches, emotion_points
 from kinoscore.inference.engine import Array, InferenceEngine
 from kinoscore.inference.pipeline import infer_stream
@@ -19,8 +19,9 @@ from kinoscore.runtime.requests import catalogue_name, require_space
 from kinoscore.runtime.settings import VideoSettings
 from kinoscore.runtime.telemetry import StageTimer
 from kinoscore.runtime.uploads import Upload
-from kinoscore.v1 import video_pb2, video_pb2_grpc
+from kinoscore.v1 import common_pb2, video_pb2, video_pb2_grpc
 from kinoscore.video.assembly import ClipWindows, EncodedFrames, WindowAssembler
+from kinoscore.video.live import LiveEncoding, LiveParts
 from kinoscore.video.pictures import sampled_batches
 
 __all__ = ["VideoEncoderServicer"]
@@ -69,6 +70,21 @@ class VideoEncoderServicer(video_pb2_grpc.VideoEncoderServiceServicer):
         if await upload.form() == "data":
             return await self._encode_file(upload, deadline, timer)
         return await self._encode_pictures(upload, deadline, timer)
+
+    async def EncodeLive(
+        self,
+        request_iterator: AsyncIterator[video_pb2.EncodeLiveRequest],
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> AsyncIterator[video_pb2.EncodeLiveResponse]:
+        first = await anext(request_iterator, None)
+        if first is None or first.WhichOneof("part") != "settings":
+            raise InvalidRequest("the first message must be the settings; chunks follow", field="settings")
+        catalogue_name(first.settings.catalogue, field="settings.catalogue")
+        require_space(first.settings.space, self._manifest.space, field="settings.space")
+        encoding = LiveEncoding(LiveParts(self._engine, self._manifest, self._limits), first.settings)
+        async with aclosing(encoding.answers(_chunks(request_iterator))) as answers:
+            async for answer in answers:
+                yield answer
 
     async def _encode_file(
         self, upload: Upload[Any], deadline: Deadline, timer: StageTimer
@@ -163,3 +179,12 @@ class VideoEncoderServicer(video_pb2_grpc.VideoEncoderServiceServicer):
             warnings=warnings,
             timings=timer.timings(),
         )
+
+
+async def _chunks(
+    requests: AsyncIterator[video_pb2.EncodeLiveRequest],
+) -> AsyncIterator[common_pb2.MediaChunk]:
+    async for request in requests:
+        if request.WhichOneof("part") == "settings":
+            raise InvalidRequest("settings came twice; send them in the first message only", field="settings")
+        yield request.chunk

@@ -37,6 +37,8 @@ def encode(pixels: NDArray[np.uint8], codec: str, form: str) -> bytes:
 
 JPEG = encode(halves(), "mjpeg", "yuvj444p")
 PNG = encode(halves(), "png", "rgb24")
+WEBP = encode(halves(), "libwebp", "yuv420p")
+I420 = av.VideoFrame.from_ndarray(halves(), "rgb24").reformat(format="yuv420p").to_ndarray().tobytes()
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,9 @@ PNG = encode(halves(), "png", "rgb24")
     [
         (PictureFormat.JPEG, JPEG, 25),
         (PictureFormat.PNG, PNG, 3),
+        (PictureFormat.WEBP, WEBP, 25),
         (PictureFormat.RGB24, halves().tobytes(), 3),
+        (PictureFormat.I420, I420, 8),
     ],
 )
 def test_pictures_are_squashed_and_keep_their_colours(
@@ -102,3 +106,16 @@ def test_damage_gives_a_picture_or_an_error_of_the_tree(
     except (InvalidMedia, MediaTooLarge):
         return
     assert result.shape == (20, 32, 3)
+
+
+def test_i420_needs_an_even_size_and_all_its_bytes() -> None:
+    for data, width, height in ((I420, 63, 96), (I420[:-1], 64, 96)):
+        with pytest.raises(InvalidMedia, match="I420"):
+            decode_picture(PictureFormat.I420, data, width, height, SPEC, LIMITS)
+
+
+@pytest.mark.parametrize("picture_format", [PictureFormat.WEBP, PictureFormat.JPEG, PictureFormat.PNG])
+def test_a_picture_under_another_name_is_no_picture(picture_format: PictureFormat) -> None:
+    others = {PictureFormat.WEBP: PNG, PictureFormat.JPEG: WEBP, PictureFormat.PNG: JPEG}
+    with pytest.raises(InvalidMedia, match="are not a"):
+        decode_picture(picture_format, others[picture_format], 0, 0, SPEC, LIMITS)

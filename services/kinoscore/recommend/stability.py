@@ -1,0 +1,205 @@
+"""A list of tracks that follows changing scores, but not their flicker.
+
+Pure: scores and times in, a list out. A track takes another's place only when it has been better by a margin,
+at every look, for a hold time; in between, scores may do what they like.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+__all__ = ["Changes", "Departure", "StableList"]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What differs between two lists of track ids, each in the order in which it is found.
+
+    Attributes:
+        entered: in the order of the new list.
+        left: in the order of the old list.
+        moved: those whose place among the tracks of both lists is another, in the order of the new list.
+    """
+
+    entered: tuple[str, ...]
+    left: tuple[str, ...]
+    moved: tuple[str, ...]
+
+    @classmethod
+    def between(cls, old: Iterable[str], new: Iterable[str]) -> "Changes":
+        """From two lists without repeats."""
+        old, new = tuple(old), tuple(new)
+        was_there, is_there = set(old), set(new)
+        stayed_before = [track for track in old if track in is_there]
+        stayed = [track for track in new if track in was_there]
+        return cls(
+            entered=tuple(track for track in new if track not in was_there),
+            left=tuple(track for track in old if track not in is_there),
+            moved=tuple(
+                track for before, track in zip(stayed_before, stayed, strict=True) if before != track
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """The scene moves away from the pinned track.
+
+    Attributes:
+        since_seconds: since when another track has been better by the margin, at every look.
+        is_settled: that has lasted for the hold time.
+    """
+
+    since_seconds: float
+    is_settled: bool
+
+
+class StableList:
+    """At most `size` tracks, the best first.
+
+    - A free place is filled at once by the best track there is.
+    - A track takes the place of the worst one that is not pinned when it has been better by the margin for
+      the hold time.
+    - The order is that of the scores whenever a track enters or leaves, and when somewhere a track has been
+      better by the margin than the one before it for the hold time.
+    - The pinned track stays, whatever its score. A skipped one leaves at once and never comes again.
+
+    Args:
+        size: tracks in the list.
+        margin: how much better, in scores.
+        hold_seconds: for how long.
+    """
+
+    def __init__(self, size: int, margin: float, hold_seconds: float) -> None:
+        self.size = size
+        self._margin = margin
+        self._hold_seconds = hold_seconds
+        self._tracks: list[str] = []
+        self._skipped: set[str] = set()
+        self._pinned = ""
+        self._challenging: dict[str, float] = {}
+        """Since when each track outside has been better by the margin than the worst inside."""
+        self._disordered_since: float | None = None
+        self._departing_since: float | None = None
+        self._departure: Departure | None = None
+
+    @property
+    def tracks(self) -> tuple[str, ...]:
+        """The list as it stands."""
+        return tuple(self._tracks)
+
+    @property
+    def skipped(self) -> frozenset[str]:
+        return frozenset(self._skipped)
+
+    @property
+    def pinned(self) -> str:
+        """The pinned track; empty when there is none."""
+        return self._pinned
+
+    @property
+    def departure(self) -> Departure | None:
+        """Whether the scene moved away from the pinned track, as of the last look."""
+        return self._departure
+
+    def restore(self, tracks: Iterable[str]) -> None:
+        """Takes the list of an earlier session as it stood."""
+        self._tracks = list(tracks)
+
+    def pin(self, track: str) -> None:
+        """Keeps this track and no other; an empty one lets the pinned track go. No skipped one is pinned."""
+        if track != self._pinned and track not in self._skipped:
+            self._pinned = track
+            self._departing_since = self._departure = None
+
+    def skip(self, track: str) -> None:
+        """Never names this track again."""
+        self._skipped.add(track)
+        if track == self._pinned:
+            self.pin("")
+        if track in self._tracks:
+            self._tracks.remove(track)
+
+    def look(self, seconds: float, scores: Mapping[str, float], *, is_complete: bool) -> None:
+        """Takes the scores of this moment.
+
+        Args:
+            seconds: not before the last look's.
+            scores: of the best tracks now. A track of the list that is not among them is at most as good as
+                the worst of them.
+            is_complete: whether these are all that may be named: tracks of the list that are not among them
+                leave at once, the pinned one excepted.
+        """
+        allowed = {track: score for track, score in scores.items() if track not in self._skipped}
+        floor = min(allowed.values(), default=0.0)
+        before = self.tracks
+        if is_complete:
+            self._tracks = [track for track in self._tracks if track in allowed or track == self._pinned]
+        known = {**{track: floor for track in (*self._tracks, self._pinned) if track}, **allowed}
+        self._seat_pinned(known)
+        self._fill(known)
+        self._admit_challengers(seconds, known)
+        self._reorder(seconds, known, has_changed=set(before) != set(self._tracks))
+        self._watch_pinned(seconds, known)
+
+    def _seat_pinned(self, known: Mapping[str, float]) -> None:
+        if self._pinned and self._pinned not in self._tracks:
+            self._tracks.append(self._pinned)
+        while len(self._tracks) > self.size:
+            self._tracks.remove(self._worst(known))
+
+    def _fill(self, known: Mapping[str, float]) -> None:
+        outside = self._outside(known)
+        self._tracks += outside[: max(0, self.size - len(self._tracks))]
+
+    def _admit_challengers(self, seconds: float, known: Mapping[str, float]) -> None:
+        still = {}
+        for track in self._outside(known):
+            if not self._is_beaten_by(track, known):
+                break
+            since = self._challenging.get(track, seconds)
+            if seconds - since < self._hold_seconds:
+                still[track] = since
+                continue
+            self._tracks.remove(self._worst(known))
+            self._tracks.append(track)
+        self._challenging = still
+
+    def _is_beaten_by(self, track: str, known: Mapping[str, float]) -> bool:
+        replaceable = [other for other in self._tracks if other != self._pinned]
+        return bool(replaceable) and known[track] >= known[self._worst(known)] + self._margin
+
+    def _reorder(self, seconds: float, known: Mapping[str, float], *, has_changed: bool) -> None:
+        pairs = zip(self._tracks, self._tracks[1:], strict=False)
+        if not any(known[after] >= known[before] + self._margin for before, after in pairs):
+            since = None
+        else:
+            since = seconds if self._disordered_since is None else self._disordered_since
+        is_due = since is not None and seconds - since >= self._hold_seconds
+        if has_changed or is_due:
+            self._tracks.sort(key=lambda track: -known[track])
+            since = None
+        self._disordered_since = since
+
+    def _watch_pinned(self, seconds: float, known: Mapping[str, float]) -> None:
+        if not self._pinned:
+            return
+        best = max((score for track, score in known.items() if track != self._pinned), default=None)
+        if best is None or best < known[self._pinned] + self._margin:
+            self._departing_since = self._departure = None
+            return
+        if self._departing_since is None:
+            self._departing_since = seconds
+        is_settled = seconds - self._departing_since >= self._hold_seconds
+        self._departure = Departure(self._departing_since, is_settled)
+
+    def _worst(self, known: Mapping[str, float]) -> str:
+        """Of those that may leave; of equals, the last."""
+        return min(
+            (track for track in reversed(self._tracks) if track != self._pinned),
+            key=lambda track: known[track],
+        )
+
+    def _outside(self, known: Mapping[str, float]) -> list[str]:
+        """The best first; of equals, in the order of their ids."""
+        inside = set(self._tracks)
+        return sorted((track for track in known if track not in inside), key=lambda t: (-known[t], t))

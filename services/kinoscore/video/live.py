@@ -1,0 +1,374 @@
+"""Encoding of live streams: each picture is decoded once and passes the frame encoder once.
+
+    reading     requests -> frames in order, sampled -> a bounded queue
+    encoding    queue -> pictures -> frame encoder -> the window
+    answering   the window -> clip encoder -> one answer, every interval of the stream
+
+An answer costs what its window costs, however long the stream has been. Batches are shared with all other
+streams and clips of the process: the engine forms them.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kinoscore.errors import (
+    DeadlineExceeded,
+    InvalidMedia,
+    InvalidRequest,
+    MediaTooLarge,
+    ResourceExhausted,
+    Unavailable,
+)
+from kinoscore.inference.embeddings import EncodedStretches
+from kinoscore.inference.engine import InferenceEngine
+from kinoscore.inference.repository import Manifest, VideoSpec
+from kinoscore.media.keyframes import KeyFrameSelector
+from kinoscore.media.types import FrameSpec, Limits
+from kinoscore.runtime.requests import require_between
+from kinoscore.runtime.telemetry import StageTimer
+from kinoscore.v1 import common_pb2, video_pb2
+from kinoscore.video.assembly import EncodedFrames, WindowAssembler
+from kinoscore.video.live_sampling import FLOW_SECONDS, LiveSampler, SampleQueue, StreamClock
+from kinoscore.video.pictures import FRAME_FORMATS, decode_frame
+
+__all__ = ["LiveEncoding", "LiveParts"]
+
+# Frames that are decoded and encoded together; a stream that is not behind has one or two.
+_BATCH_FRAMES = 8
+# Key frames of the whole stream that are kept.
+_STREAM_KEY_FRAMES = 24
+# An engine that does not answer in this time is taken for lost: what it was asked is left out.
+_ENGINE_SECONDS = 10.0
+_PAUSE_SECONDS = 0.2
+_LOST = (Unavailable, DeadlineExceeded, ResourceExhausted)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveParts:
+    """What all streams of a service share.
+
+    Attributes:
+        engine: runs the frame encoder and the clip encoder.
+        manifest: of the engine's models.
+        limits: of single pictures.
+    """
+
+    engine: InferenceEngine
+    manifest: Manifest
+    limits: Limits
+
+
+@dataclass(slots=True, eq=False)
+class _Picture:
+    """One frame of the stream, and what the models made of it once they have."""
+
+    frame: common_pb2.Frame
+    arrived: float
+    encoded: "_Row | None" = None
+    is_done: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Row:
+    """The outputs of the frame encoder for one picture."""
+
+    features: NDArray[np.float32]
+    valence_arousal: NDArray[np.float32]
+    salience: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sampled:
+    """A picture and the numbers of the samples that it shows."""
+
+    picture: _Picture
+    numbers: range
+
+
+class _Window:
+    """The last seconds of a stream, as the models see them, and the key frames of all of it."""
+
+    def __init__(self, spec: VideoSpec, seconds: float) -> None:
+        self._spec = spec
+        self._seconds = seconds
+        self._rows: deque[tuple[float, _Row]] = deque()
+        self._fresh: deque[tuple[float, _Row]] = deque()
+        self._salient = KeyFrameSelector(_STREAM_KEY_FRAMES, spec.key_frame_separation_seconds)
+
+    def add(self, seconds: float, row: _Row) -> None:
+        self._salient.offer(seconds, row.salience)
+        for rows in (self._rows, self._fresh):
+            rows.append((seconds, row))
+            while rows[0][0] <= seconds - self._seconds:
+                rows.popleft()
+
+    def restore(self, window: video_pb2.LiveWindow) -> None:
+        """Takes the window of an earlier call.
+
+        Raises:
+            InvalidRequest: a frame is none of this space, or a time or number is not one.
+        """
+        for frame in window.frames:
+            if len(frame.features) != self._spec.feature_dimension:
+                raise InvalidRequest(
+                    f"a frame of this space has {self._spec.feature_dimension} features, "
+                    f"not {len(frame.features)}",
+                    field="settings.resumed.frames",
+                )
+            features = np.array(frame.features, np.float32)
+            affect = np.array([frame.valence, frame.arousal], np.float32)
+            self.add(frame.timestamp_seconds, _Row(features, affect, frame.salience))
+        for key_frame in window.key_frames:
+            self._salient.offer(key_frame.timestamp_seconds, key_frame.salience)
+        self._fresh.clear()
+
+    @property
+    def has_news(self) -> bool:
+        return bool(self._fresh)
+
+    def frames(self) -> EncodedFrames:
+        """All frames, their times in seconds since the first."""
+        start = self._rows[0][0]
+        return EncodedFrames(
+            timestamps=np.array([seconds - start for seconds, _ in self._rows]),
+            features=np.stack([row.features for _, row in self._rows]),
+            valence_arousal=np.stack([row.valence_arousal for _, row in self._rows]),
+            salience=np.array([row.salience for _, row in self._rows], np.float32),
+        )
+
+    @property
+    def start_seconds(self) -> float:
+        return self._rows[0][0]
+
+    @property
+    def end_seconds(self) -> float:
+        return self._rows[-1][0] + 1 / self._spec.frames_per_second
+
+    def take_news(self) -> list[video_pb2.EncodedFrame]:
+        """The frames since the last call."""
+        news = [
+            video_pb2.EncodedFrame(
+                timestamp_seconds=seconds,
+                features=row.features.tolist(),
+                valence=float(row.valence_arousal[0]),
+                arousal=float(row.valence_arousal[1]),
+                salience=row.salience,
+            )
+            for seconds, row in self._fresh
+        ]
+        self._fresh.clear()
+        return news
+
+    def key_frames(self) -> list[video_pb2.KeyFrame]:
+        """The most salient of the stream so far."""
+        return _key_frame_messages(self._salient.selected())
+
+
+class LiveEncoding:
+    """One live stream. Close the generator of `answers` (`contextlib.aclosing`) to free all of it.
+
+    Args:
+        parts: what it shares with others.
+        settings: the first message of the call.
+
+    Raises:
+        InvalidRequest: the interval or the window is out of bounds; the resumed window is none of this space.
+    """
+
+    def __init__(self, parts: LiveParts, settings: video_pb2.EncodeLiveSettings) -> None:
+        spec = parts.manifest.video
+        self._parts = parts
+        self._spec = FrameSpec(spec.frame_width, spec.frame_height, spec.frames_per_second)
+        self._interval = require_between(
+            settings.interval_seconds or 1.0, 0.25, 60.0, field="settings.interval_seconds"
+        )
+        window_seconds = require_between(
+            settings.window_seconds or 8.0, 1.0, 120.0, field="settings.window_seconds"
+        )
+        self._is_lossless = settings.flow != video_pb2.LIVE_FLOW_LATEST
+        self._window = _Window(spec, window_seconds)
+        self._window.restore(settings.resumed)
+        self._clock = StreamClock()
+        if settings.resumed.HasField("clock"):
+            given = settings.resumed.clock
+            self._clock = StreamClock(given.offset_seconds, given.last_seconds)
+        self._sampler = LiveSampler(spec.frames_per_second, settings.resumed.clock.next_sample)
+        self._answered_until = self._sampler.next_sample / spec.frames_per_second
+        capacity = max(2, round(FLOW_SECONDS * spec.frames_per_second))
+        self._queue: SampleQueue[_Sampled] = SampleQueue(capacity, drops=not self._is_lossless)
+        self._timer = StageTimer()
+        self._damaged = 0
+        self._lost_seconds = 0.0
+        self._newest_arrival = 0.0
+
+    async def answers(
+        self, chunks: AsyncIterator[common_pb2.MediaChunk]
+    ) -> AsyncGenerator[video_pb2.EncodeLiveResponse, None]:
+        """An answer for each interval of the stream, and one for what is left at its end.
+
+        A consumer that is slow lets the queue fill.
+
+        Raises:
+            InvalidRequest: a chunk is not a frame of a known format.
+            Exception: whatever `chunks` raised.
+        """
+        reading = asyncio.create_task(self._read(chunks))
+        try:
+            while batch := await self._queue.take(_BATCH_FRAMES):
+                for seconds, row in await self._encode(batch):
+                    self._window.add(seconds, row)
+                    # One that is behind must not be held up by answers that are old already.
+                    if self._is_lossless and self._is_due() and (answer := await self._answer()):
+                        yield answer
+                if self._is_due() and (answer := await self._answer()):
+                    yield answer
+            if self._window.has_news and (answer := await self._answer()):
+                yield answer
+            await reading
+        finally:
+            reading.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await reading
+
+    async def _read(self, chunks: AsyncIterator[common_pb2.MediaChunk]) -> None:
+        shown: _Picture | None = None
+        step = 1 / self._spec.frames_per_second
+        try:
+            async for chunk in chunks:
+                frame = chunk.frame
+                if chunk.WhichOneof("form") != "frame" or frame.format not in FRAME_FORMATS:
+                    raise InvalidRequest(
+                        "a live stream holds frames in JPEG, PNG, WebP, RGB24 or I420",
+                        field="chunk.frame.format",
+                    )
+                seconds = self._clock.place(frame.timestamp_seconds, step)
+                if seconds is None:
+                    continue
+                picture = _Picture(frame, time.monotonic())
+                samples = self._sampler.offer(seconds)
+                if shown is not None and samples.before:
+                    await self._put(shown, samples.before)
+                if samples.now:
+                    await self._put(picture, samples.now)
+                shown = picture
+        finally:
+            await self._queue.end()
+
+    async def _put(self, picture: _Picture, numbers: range) -> None:
+        await self._queue.put(numbers[0] / self._spec.frames_per_second, _Sampled(picture, numbers))
+
+    async def _encode(self, batch: Sequence[_Sampled]) -> list[tuple[float, _Row]]:
+        """The samples of a batch, each with its time; without those whose picture cannot be had."""
+        pictures = list(dict.fromkeys(sampled.picture for sampled in batch if not sampled.picture.is_done))
+        try:
+            await self._encode_pictures(pictures)
+        except _LOST:
+            self._lost_seconds += (
+                sum(len(sampled.numbers) for sampled in batch) / self._spec.frames_per_second
+            )
+            await asyncio.sleep(_PAUSE_SECONDS)
+        self._newest_arrival = batch[-1].picture.arrived
+        return [
+            (number / self._spec.frames_per_second, sampled.picture.encoded)
+            for sampled in batch
+            if sampled.picture.encoded is not None
+            for number in sampled.numbers
+        ]
+
+    async def _encode_pictures(self, pictures: Sequence[_Picture]) -> None:
+        started = time.perf_counter()
+        decoded = await asyncio.to_thread(self._decode, pictures)
+        self._timer.decode_seconds += time.perf_counter() - started
+        for picture in pictures:
+            picture.is_done = True
+            picture.frame = common_pb2.Frame()
+        self._damaged += len(pictures) - len(decoded)
+        if not decoded:
+            return
+        frames = np.stack([pixels for _, pixels in decoded])
+        inference = await self._parts.engine.infer(
+            "frame_encoder", {"frames": frames}, timeout=_ENGINE_SECONDS
+        )
+        self._timer.queue_seconds += inference.queue_seconds
+        self._timer.inference_seconds += inference.compute_seconds
+        outputs = inference.outputs
+        for number, (picture, _) in enumerate(decoded):
+            picture.encoded = _Row(
+                outputs["features"][number],
+                outputs["valence_arousal"][number],
+                float(outputs["salience"][number]),
+            )
+
+    def _decode(self, pictures: Iterable[_Picture]) -> list[tuple[_Picture, NDArray[np.uint8]]]:
+        decoded = []
+        for picture in pictures:
+            with suppress(InvalidMedia, MediaTooLarge):
+                decoded.append((picture, decode_frame(picture.frame, self._spec, self._parts.limits)))
+        return decoded
+
+    def _is_due(self) -> bool:
+        if not self._window.has_news:
+            return False
+        return self._window.end_seconds - self._answered_until >= self._interval - 1e-6
+
+    async def _answer(self) -> video_pb2.EncodeLiveResponse | None:
+        """One answer; none where the engine is lost."""
+        self._answered_until = self._window.end_seconds
+        frames = self._window.frames()
+        assembler = WindowAssembler(self._parts.manifest.video)
+        assembler.add(frames)
+        windows = assembler.finish()
+        inputs = {
+            "features": windows.features,
+            "frame_mask": windows.frame_mask,
+            "key_frame_mask": windows.key_frame_mask,
+        }
+        try:
+            inference = await self._parts.engine.infer("clip_encoder", inputs, timeout=_ENGINE_SECONDS)
+        except _LOST:
+            return None
+        self._timer.queue_seconds += inference.queue_seconds
+        self._timer.inference_seconds += inference.compute_seconds
+        encoded = EncodedStretches.of(inference.outputs)
+        whole = encoded.whole(windows.frame_counts, windows.key_frame_salience)
+        manifest = self._parts.manifest
+        labels, calibration = manifest.emotion_labels, manifest.calibration.video
+        seconds = self._window.end_seconds - self._window.start_seconds
+        starts = frames.timestamps[:: manifest.video.window_frames].tolist()
+        ends = [*starts[1:], seconds]
+        durations = [end - start for start, end in zip(starts, ends, strict=True)]
+        timings, self._timer = self._timer.timings(), StageTimer()
+        return video_pb2.EncodeLiveResponse(
+            space=manifest.space,
+            window_start_seconds=self._window.start_seconds,
+            window_duration_seconds=seconds,
+            clip=whole.messages([0.0], [seconds], labels, calibration)[0],
+            windows=encoded.messages(starts, durations, labels, calibration),
+            window_key_frames=_key_frame_messages(windows.key_frames),
+            key_frames=self._window.key_frames(),
+            new_frames=self._window.take_news(),
+            clock=video_pb2.LiveClock(
+                offset_seconds=self._clock.offset_seconds,
+                last_seconds=self._clock.last_seconds,
+                next_sample=self._sampler.next_sample,
+            ),
+            lag_seconds=time.monotonic() - self._newest_arrival,
+            losses=video_pb2.LiveLosses(
+                frames_dropped=self._queue.dropped,
+                frames_damaged=self._damaged,
+                times_repaired=self._clock.repaired,
+                gap_seconds=self._lost_seconds,
+            ),
+            timings=timings,
+        )
+
+
+def _key_frame_messages(key_frames: Iterable[tuple[float, float]]) -> list[video_pb2.KeyFrame]:
+    return [video_pb2.KeyFrame(timestamp_seconds=when, salience=salience) for when, salience in key_frames]

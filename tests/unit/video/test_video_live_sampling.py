@@ -1,0 +1,91 @@
+import asyncio
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kinoscore.video.live_sampling import LiveSampler, SampleQueue, StreamClock
+from kinoscore.video.pictures import SampleCounter
+
+# Of two frames within the rounding of a sample's time an upload takes the later, a live stream the one at hand.
+TIMES = st.lists(st.integers(0, 60_000).map(lambda n: n / 1000), min_size=1, unique=True).map(sorted)
+
+
+@given(TIMES, st.sampled_from([1.0, 2.0, 3.0]))
+def test_a_live_stream_is_sampled_as_an_upload_is(times: list[float], rate: float) -> None:
+    counter, upload = SampleCounter(rate, math.inf), []
+    for number, time in enumerate(times):
+        upload += [number - 1] * counter.offer(time)
+    upload += [len(times) - 1] * counter.finish()
+
+    sampler, live = LiveSampler(rate), {}
+    for number, time in enumerate(times):
+        samples = sampler.offer(time - times[0])
+        live.update(dict.fromkeys(samples.before, number - 1) | dict.fromkeys(samples.now, number))
+    assert [live[sample] for sample in range(len(live))] == upload
+
+
+def test_a_frame_that_comes_on_time_is_taken_at_once() -> None:
+    sampler = LiveSampler(2.0)
+    assert sampler.offer(0.0).now == range(1)
+    assert sampler.offer(0.5).now == range(1, 2)
+    assert sampler.offer(0.7).now == range(0)
+    assert sampler.offer(1.2).before == range(2, 3)
+
+
+@given(st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32)))
+def test_whatever_the_times_are_the_stream_never_goes_back_nor_jumps(times: list[float]) -> None:
+    clock, last = StreamClock(), 0.0
+    for time in times:
+        seconds = clock.place(time, 0.5)
+        if seconds is not None:
+            assert last <= seconds <= last + 10.0
+            last = seconds
+
+
+@pytest.mark.parametrize(
+    ("time", "expected"),
+    [(math.nan, None), (-3000.0, 5.5), (3605.0, 5.5), (4.5, 5.0), (14.0, 14.0)],
+    ids=["no number", "far back", "an hour ahead", "a little back", "a pause"],
+)
+def test_a_time_that_cannot_be_is_repaired_and_counted(time: float, expected: float | None) -> None:
+    clock = StreamClock()
+    clock.place(0.0, 0.5)
+    clock.place(5.0, 0.5)
+    assert clock.place(time, 0.5) == expected
+    assert clock.repaired == (time != 14.0)
+
+
+@given(st.integers(1, 8), st.integers(1, 60))
+async def test_a_queue_that_drops_keeps_the_newest_and_counts_the_rest(capacity: int, count: int) -> None:
+    queue: SampleQueue[int] = SampleQueue(capacity, drops=True)
+    for number in range(count):
+        await queue.put(float(number), number)
+    left = await queue.take(capacity)
+    assert left == sorted(left)
+    assert left[-1] == count - 1
+    assert len(left) + queue.dropped == count
+
+
+async def test_what_is_dropped_is_spread_evenly() -> None:
+    queue: SampleQueue[int] = SampleQueue(8, drops=True)
+    for number in range(16):
+        await queue.put(float(number), number)
+    left = await queue.take(8)
+    gaps = [after - before for before, after in itertools.pairwise(left)]
+    assert max(gaps) <= 4
+
+
+async def test_a_queue_that_drops_nothing_makes_the_sender_wait() -> None:
+    queue: SampleQueue[int] = SampleQueue(2, drops=False)
+    await queue.put(0.0, 0)
+    await queue.put(1.0, 1)
+    third = asyncio.create_task(queue.put(2.0, 2))
+    await asyncio.sleep(0)
+    assert not third.done()
+    assert await queue.take(8) == [0, 1]
+    await third
+    await queue.end()
+    assert (await queue.take(8), await queue.take(8)) == ([2], [])
