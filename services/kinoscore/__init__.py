@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kinoscore._client_live import Frame, LiveChanges, LiveControl, LiveLosses, LivePin, LiveUpdate
     from kinoscore._client_values import (
         CatalogueDescription,
         Emotion,
@@ -37,9 +38,15 @@ __all__ = [
     "Client",
     "Emotion",
     "EmotionPoint",
+    "Frame",
     "Hit",
     "IndexedTrack",
     "KeyFrame",
+    "LiveChanges",
+    "LiveControl",
+    "LiveLosses",
+    "LivePin",
+    "LiveUpdate",
     "Recommendation",
     "Spaces",
     "StoredTrack",
@@ -53,5 +60,10 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'kinoscore' has no attribute {name!r}")
-    module = "kinoscore.client" if name in ("AsyncClient", "Client") else "kinoscore._client_values"
+    if name in ("AsyncClient", "Client"):
+        module = "kinoscore.client"
+    elif name == "Frame" or name.startswith("Live"):
+        module = "kinoscore._client_live"
+    else:
+        module = "kinoscore._client_values"
     return getattr(import_module(module), name)

@@ -5,12 +5,13 @@ server raised them. `timeout` is in seconds and spans the whole call; without it
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
 
+from kinoscore._client_live import LiveInput, LiveUpdate, live_message, live_messages, live_settings
 from kinoscore._client_uploads import Media, Upload, opened, source_uri
 from kinoscore._client_values import (
     CatalogueDescription,
@@ -23,7 +24,7 @@ from kinoscore._client_values import (
 )
 from kinoscore.errors import InvalidRequest, KinoscoreError
 from kinoscore.runtime.channels import channel_options
-from kinoscore.runtime.relay import answer_to_stream
+from kinoscore.runtime.relay import answer_to_stream, send_all
 from kinoscore.runtime.status import from_rpc_error
 from kinoscore.v1 import (
     common_pb2,
@@ -104,6 +105,82 @@ class Client:
         with opened(clip) as upload:
             requests = _recommend_requests(settings, upload)
             return Recommendation.of(self._upload(self._recommender.Recommend, requests, upload, timeout))
+
+    def live(
+        self,
+        stream: Iterable[LiveInput],
+        *,
+        k: int | None = None,
+        filter: str = "",
+        fused_weight: float | None = None,
+        content_weight: float | None = None,
+        emotion_weight: float | None = None,
+        interval_seconds: float | None = None,
+        window_seconds: float | None = None,
+        margin: float | None = None,
+        hold_seconds: float | None = None,
+        latest: bool = False,
+        resume_token: str = "",
+        catalogue: str = "",
+        space: str = "",
+        timeout: float | None = None,
+    ) -> Iterator[LiveUpdate]:
+        """Ranks tracks for a stream while it plays; yields an update for every interval of it.
+
+        The stream is read in a thread of gRPC's, ahead of the updates.
+
+        Args:
+            stream: frames in order of time, and changes of what is wanted.
+            k: how many tracks, 1 to 100; 10 when not set.
+            filter, fused_weight, content_weight, emotion_weight, catalogue, space: as for `recommend`.
+            interval_seconds: of the stream, from one update to the next; 1 when not set.
+            window_seconds: how much of the past counts; 8 when not set.
+            margin: how much better a track must be to take another's place; 0.02 when not set.
+            hold_seconds: for how long it must be so; 2 when not set.
+            latest: a stream that comes too fast loses frames; otherwise its source is slowed down.
+            resume_token: of an earlier session's last update, to go on where that one was.
+
+        Raises:
+            QueueFull: the server has no room for another session.
+            DeadlineExceeded: nothing came from the stream for too long.
+            KinoscoreError: any other of `kinoscore.errors`.
+            Exception: whatever `stream` raised.
+        """
+        settings = live_settings(
+            k=k,
+            filter=filter,
+            fused_weight=fused_weight,
+            content_weight=content_weight,
+            emotion_weight=emotion_weight,
+            interval_seconds=interval_seconds,
+            window_seconds=window_seconds,
+            margin=margin,
+            hold_seconds=hold_seconds,
+            latest=latest,
+            resume_token=resume_token,
+            catalogue=catalogue,
+            space=space,
+        )
+        failures: list[Exception] = []
+
+        def requests() -> Iterator[recommend_pb2.RecommendLiveRequest]:
+            yield settings
+            try:
+                yield from map(live_message, stream)
+            except Exception as error:
+                # gRPC ends the call and does not say why.
+                failures.append(error)
+                raise
+
+        call = self._recommender.RecommendLive(requests(), timeout=timeout)
+        try:
+            yield from map(LiveUpdate.of, call)
+        except grpc.RpcError as error:
+            if failures:
+                raise failures[0] from error
+            raise _explained(error, self.address) from error
+        finally:
+            call.cancel()
 
     def index(
         self,
@@ -282,6 +359,58 @@ class AsyncClient:
             requests = _in_thread(_recommend_requests(settings, upload))
             return Recommendation.of(await self._upload(self._recommender.Recommend, requests, timeout))
 
+    async def live(
+        self,
+        stream: AsyncIterable[LiveInput] | Iterable[LiveInput],
+        *,
+        k: int | None = None,
+        filter: str = "",
+        fused_weight: float | None = None,
+        content_weight: float | None = None,
+        emotion_weight: float | None = None,
+        interval_seconds: float | None = None,
+        window_seconds: float | None = None,
+        margin: float | None = None,
+        hold_seconds: float | None = None,
+        latest: bool = False,
+        resume_token: str = "",
+        catalogue: str = "",
+        space: str = "",
+        timeout: float | None = None,
+    ) -> AsyncGenerator[LiveUpdate, None]:
+        """As `Client.live`, for a source of either kind. Leaving the loop early: close it (`aclosing`)."""
+        settings = live_settings(
+            k=k,
+            filter=filter,
+            fused_weight=fused_weight,
+            content_weight=content_weight,
+            emotion_weight=emotion_weight,
+            interval_seconds=interval_seconds,
+            window_seconds=window_seconds,
+            margin=margin,
+            hold_seconds=hold_seconds,
+            latest=latest,
+            resume_token=resume_token,
+            catalogue=catalogue,
+            space=space,
+        )
+        call = self._recommender.RecommendLive(timeout=timeout)
+        sending = asyncio.create_task(send_all(call, live_messages(settings, stream)))
+        sending.add_done_callback(lambda task: call.cancel() if _failure(task) else None)
+        try:
+            async for message in call:
+                yield LiveUpdate.of(message)
+        except asyncio.CancelledError:
+            if failure := _failure(sending):
+                raise failure from None
+            raise
+        except grpc.RpcError as error:
+            raise _explained(error, self.address) from error
+        finally:
+            sending.cancel()
+            call.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+
     async def index(
         self,
         sound: Media,
@@ -432,6 +561,10 @@ async def _in_thread(requests: Iterator[object]) -> AsyncIterator[object]:
     """Draws from an iterator that reads from a disk, without blocking the loop."""
     while (request := await asyncio.to_thread(next, requests, None)) is not None:
         yield request
+
+
+def _failure(task: "asyncio.Task[None]") -> BaseException | None:
+    return task.exception() if task.done() and not task.cancelled() else None
 
 
 def _explained(error: grpc.RpcError, address: str) -> KinoscoreError:

@@ -44,6 +44,7 @@ class LazyGroup(click.Group):
         ),
         "index": ("kinoscore.cli.commands.index", "Add audio files to a catalogue, or bring it up to date."),
         "recommend": ("kinoscore.cli.commands.recommend", "Rank the tracks of a catalogue for a video."),
+        "live": ("kinoscore.cli.commands.live", "Rank tracks for a stream while it plays."),
         "tracks": ("kinoscore.cli.commands.tracks", "List, show and remove the tracks of a catalogue."),
         "up": ("kinoscore.cli.commands.up", "Run all services in one process."),
         "serve": ("kinoscore.cli.commands.serve", "Run one service."),

@@ -6,9 +6,16 @@ Equal answers give equal bytes: keys are sorted, and numbers are rounded to what
 import json
 from typing import Any
 
-from kinoscore import Emotion, Hit, Recommendation, StoredTrack, Timings, Track
+from kinoscore import Emotion, Hit, LiveUpdate, Recommendation, StoredTrack, Timings, Track
 
-__all__ = ["recommendation_document", "stored_track_document", "to_json", "track_document"]
+__all__ = [
+    "live_document",
+    "recommendation_document",
+    "stored_track_document",
+    "to_json",
+    "to_json_line",
+    "track_document",
+]
 
 _SCORE_DIGITS = 4
 _EMOTION_DIGITS = 3
@@ -18,6 +25,44 @@ _SECONDS_DIGITS = 3
 def to_json(document: Any) -> str:
     """The document as text, without a newline at its end."""
     return json.dumps(document, ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False)
+
+
+def to_json_line(document: Any) -> str:
+    """The document as text of one line, without a newline at its end."""
+    return json.dumps(document, ensure_ascii=False, sort_keys=True, allow_nan=False)
+
+
+def live_document(update: LiveUpdate) -> dict[str, Any]:
+    """One update of a live session."""
+    now = update.emotion_now
+    return {
+        "changes": {
+            "entered": list(update.changes.entered),
+            "left": list(update.changes.left),
+            "moved": list(update.changes.moved),
+        },
+        "emotion": _emotion(update.emotion),
+        "emotion_now": {
+            "start_seconds": _seconds(now.start_seconds),
+            "duration_seconds": _seconds(now.duration_seconds),
+            "valence": _rounded(now.valence, _EMOTION_DIGITS),
+            "arousal": _rounded(now.arousal, _EMOTION_DIGITS),
+        },
+        "ending": update.ending,
+        "hits": [_hit(hit) for hit in update.hits],
+        "key_frames": [_seconds(frame.timestamp_seconds) for frame in update.key_frames],
+        "lag_seconds": _seconds(update.lag_seconds),
+        "losses": {
+            "frames_dropped": update.losses.frames_dropped,
+            "frames_damaged": update.losses.frames_damaged,
+            "times_repaired": update.losses.times_repaired,
+            "gap_seconds": _seconds(update.losses.gap_seconds),
+        },
+        "space": update.space,
+        "stale": update.stale,
+        "stream_seconds": _seconds(update.stream_seconds),
+        "warnings": list(update.warnings),
+    }
 
 
 def recommendation_document(

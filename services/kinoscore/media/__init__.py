@@ -10,6 +10,7 @@
     pool        the same in worker processes with limits, for asyncio
     worker      the program that a worker process runs
     pictures    single pictures to arrays
+    live_source the pictures of a source that plays
     codecs      what the FFmpeg at hand can read and write
     keyframes   the online choice of emotion key frames
     writing     arrays to files

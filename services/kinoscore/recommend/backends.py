@@ -9,7 +9,7 @@ import grpc
 
 from kinoscore.runtime.channels import channel_options
 from kinoscore.runtime.deadline import Deadline
-from kinoscore.runtime.relay import answer_to_stream
+from kinoscore.runtime.relay import answer_to_stream, send_all
 from kinoscore.runtime.status import from_rpc_error
 from kinoscore.runtime.telemetry import outgoing_metadata
 from kinoscore.v1 import fusion_pb2_grpc, music_pb2_grpc, ranking_pb2_grpc, video_pb2_grpc
@@ -51,6 +51,32 @@ class Backend:
         """
         async with self.stream(method, requests, deadline) as call:
             return await call.answer()
+
+    @asynccontextmanager
+    async def conversation(
+        self, method: str, requests: AsyncIterator[object]
+    ) -> AsyncIterator[AsyncIterator[Any]]:
+        """The answers to a stream of requests, as they come; the call is cancelled at the end of the block.
+
+        Raises, while answers are read:
+            KinoscoreError: what the service raised, as the same class.
+        """
+        call = getattr(self._stub, method)(metadata=outgoing_metadata())
+        sending = asyncio.create_task(send_all(call, requests))
+
+        async def answers() -> AsyncIterator[Any]:
+            try:
+                async for answer in call:
+                    yield answer
+            except grpc.aio.AioRpcError as error:
+                raise from_rpc_error(error, silent=self._silent) from error
+
+        try:
+            yield answers()
+        finally:
+            sending.cancel()
+            call.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
 
     @asynccontextmanager
     async def stream(

@@ -1,27 +1,22 @@
 """RecommenderService: relays an upload to its encoder, has it fused, then asks ranking."""
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import suppress
+from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
 
 import grpc
 
 from kinoscore.cache import Cache
-from kinoscore.errors import (
-    DeadlineExceeded,
-    FailedPrecondition,
-    InvalidRequest,
-    ResourceExhausted,
-    Unavailable,
-)
+from kinoscore.errors import FailedPrecondition, InvalidRequest
 from kinoscore.recommend.backends import Backends
 from kinoscore.recommend.clips import ClipEncodings
 from kinoscore.recommend.fusing import fused
+from kinoscore.recommend.live import LiveSessions, LiveSessionSettings
 from kinoscore.recommend.spaces import space_to_index_in, space_to_search_in
+from kinoscore.recommend.wishes import check_filter, check_wishes, first_settings
 from kinoscore.runtime.deadline import Deadline
-from kinoscore.runtime.requests import catalogue_name, require_track_count, track_id_of
+from kinoscore.runtime.requests import track_id_of
 from kinoscore.runtime.telemetry import StageTimer
 from kinoscore.v1 import (
     common_pb2,
@@ -37,7 +32,7 @@ __all__ = ["RecommenderServicer"]
 T = TypeVar("T")
 
 
-class Settings(Protocol):
+class Settings(LiveSessionSettings, Protocol):
     """What the service takes of its settings."""
 
     @property
@@ -58,6 +53,7 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
         self._backends = backends
         self._default_seconds = settings.default_deadline_seconds
         self._clips = ClipEncodings(backends, cache, seconds=settings.cache_seconds)
+        self._live = LiveSessions(backends, cache, settings)
 
     async def Recommend(
         self,
@@ -66,8 +62,8 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
     ) -> recommend_pb2.RecommendResponse:
         timer = StageTimer()
         deadline = Deadline.of(context, self._default_seconds)
-        settings = await _first_settings(request_iterator)
-        _check_wishes(settings)
+        settings = await first_settings(request_iterator)
+        check_wishes(settings)
         space = await space_to_search_in(self._backends, settings.space, deadline)
         clip = await _unless_refused(
             self._clips.encode(
@@ -78,7 +74,7 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
                 deadline,
                 timer,
             ),
-            self._check_filter(settings, space, deadline),
+            check_filter(self._backends, settings.catalogue, space, settings.filter, deadline),
         )
         found: ranking_pb2.SearchTracksResponse = await self._backends.ranking.ask(
             "SearchTracks",
@@ -107,6 +103,19 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
             stale=found.stale,
         )
 
+    async def RecommendLive(
+        self,
+        request_iterator: AsyncIterator[recommend_pb2.RecommendLiveRequest],
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> AsyncIterator[recommend_pb2.RecommendLiveResponse]:
+        async with aclosing(self._live.serve(request_iterator)) as updates:
+            async for update in updates:
+                yield update
+
+    def drain(self) -> None:
+        """Ends the live sessions, each with an update that tells how to go on elsewhere."""
+        self._live.drain()
+
     async def IndexTrack(
         self,
         request_iterator: AsyncIterator[recommend_pb2.IndexTrackRequest],
@@ -114,7 +123,7 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
     ) -> recommend_pb2.IndexTrackResponse:
         timer = StageTimer()
         deadline = Deadline.of(context, self._default_seconds)
-        settings = await _first_settings(request_iterator)
+        settings = await first_settings(request_iterator)
         settings.space = await space_to_index_in(self._backends, settings.space, deadline)
         sound = await self._encode_track(settings, request_iterator, deadline, timer)
         _check_digest(settings, sound)
@@ -165,35 +174,6 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
         timer.include(answer.timings)
         return answer
 
-    async def _check_filter(
-        self, settings: recommend_pb2.RecommendSettings, space: str, deadline: Deadline
-    ) -> None:
-        """Refuses a filter that does not parse while the clip is still on its way.
-
-        Ranking owns the language; listing one track is the cheapest question that makes it parse a filter.
-        Whether tracks can be listed is no matter here: the search may still be answered.
-        """
-        if settings.filter:
-            request = ranking_pb2.ListTracksRequest(
-                catalogue=settings.catalogue, space=space, filter=settings.filter, page_size=1
-            )
-            with suppress(Unavailable, DeadlineExceeded, ResourceExhausted):
-                await self._backends.ranking.ask("ListTracks", request, deadline)
-
-
-async def _first_settings(requests: AsyncIterator[Any]) -> Any:
-    """The settings that open a stream.
-
-    Raises:
-        InvalidRequest: the stream is empty, or begins with something else; the catalogue's name is not one.
-    """
-    async for request in requests:
-        if request.WhichOneof("part") != "settings":
-            raise InvalidRequest("the first message of the stream must be the settings", field="settings")
-        catalogue_name(request.settings.catalogue, field="settings.catalogue")
-        return request.settings
-    raise InvalidRequest("the stream is empty; its first message must be the settings", field="settings")
-
 
 async def _chunks(requests: AsyncIterator[Any]) -> AsyncIterator[common_pb2.MediaChunk]:
     """The chunks of a stream after its settings; the encoder checks what they hold.
@@ -205,24 +185,6 @@ async def _chunks(requests: AsyncIterator[Any]) -> AsyncIterator[common_pb2.Medi
         if request.WhichOneof("part") == "settings":
             raise InvalidRequest("the settings came twice; they open the stream once", field="settings")
         yield request.chunk
-
-
-def _check_wishes(settings: recommend_pb2.RecommendSettings) -> None:
-    """Refuses what ranking would refuse, before the clip is sent.
-
-    Raises:
-        InvalidRequest: k is outside 1 to 1000; a weight is negative or not finite, or all three are 0.
-    """
-    if settings.HasField("k"):
-        require_track_count(settings.k, field="settings.k")
-    weights = {name: getattr(settings.weights, name) for name in ("fused", "content", "emotion")}
-    for name, weight in weights.items():
-        if not math.isfinite(weight) or weight < 0:
-            raise InvalidRequest(
-                f"the {name} weight must be 0 or more, not {weight:g}", field=f"settings.weights.{name}"
-            )
-    if all(settings.weights.HasField(name) and weight == 0 for name, weight in weights.items()):
-        raise InvalidRequest("at least one weight must be above 0", field="settings.weights")
 
 
 def _check_digest(settings: recommend_pb2.IndexTrackSettings, sound: music_pb2.EncodeTrackResponse) -> None:

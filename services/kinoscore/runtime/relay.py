@@ -8,7 +8,7 @@ import grpc
 
 from kinoscore.errors import Unavailable
 
-__all__ = ["answer_to_stream"]
+__all__ = ["answer_to_stream", "send_all"]
 
 # What grpc.aio writes over the receiver's status when the call ends while a message waits for flow control.
 _REASON_LOST = "Internal error from Core"
@@ -28,7 +28,7 @@ async def answer_to_stream(call: Any, requests: AsyncIterator[object]) -> Any:
     """
     refusals: list[grpc.aio.AioRpcError] = []
     call.add_done_callback(lambda _: refusals.extend(_refusal(call)))
-    sending = asyncio.create_task(_send(call, requests))
+    sending = asyncio.create_task(send_all(call, requests))
     sending.add_done_callback(lambda task: call.cancel() if _failure(task) else None)
     try:
         return await call
@@ -67,7 +67,8 @@ async def _read_status(call: Any) -> grpc.aio.AioRpcError:
     )
 
 
-async def _send(call: Any, requests: AsyncIterator[object]) -> None:
+async def send_all(call: Any, requests: AsyncIterator[object]) -> None:
+    """Sends the requests on a `grpc.aio` call and ends its sending side; stops where the call has ended."""
     async for request in requests:
         try:
             await call.write(request)

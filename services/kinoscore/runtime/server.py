@@ -16,7 +16,7 @@ from kinoscore.runtime.metrics import MetricsEndpoint
 from kinoscore.runtime.settings import ServerSettings
 from kinoscore.v1 import fusion_pb2_grpc, music_pb2_grpc, ranking_pb2_grpc, recommend_pb2_grpc, video_pb2_grpc
 
-__all__ = ["Checked", "Server"]
+__all__ = ["Checked", "Drained", "Server"]
 
 _logger = logging.getLogger(__name__)
 
@@ -40,6 +40,15 @@ class Checked(Protocol):
         Raises:
             KinoscoreError: it cannot; the message says why.
         """
+        ...
+
+
+@runtime_checkable
+class Drained(Protocol):
+    """A servicer with requests that would last longer than anybody waits."""
+
+    def drain(self) -> None:
+        """Brings them to their end, soon; called when the server begins to stop."""
         ...
 
 
@@ -104,6 +113,7 @@ class Server:
         self._health = health.aio.HealthServicer()
         self._names: list[str] = []
         self._checked: dict[str, Checked] = {}
+        self._drained: list[Drained] = []
         self._failing: set[str] = set()
         self._watching: list[asyncio.Task[None]] = []
         self._address = ""
@@ -117,6 +127,8 @@ class Server:
                 self._names.append(name)
                 if isinstance(servicer, Checked):
                     self._checked[name] = servicer
+                if isinstance(servicer, Drained):
+                    self._drained.append(servicer)
                 return
         raise TypeError(f"{type(servicer).__name__} is no servicer of kinoscore.v1")
 
@@ -178,6 +190,8 @@ class Server:
         for watch in self._watching:
             watch.cancel()
         await asyncio.gather(*self._watching, return_exceptions=True)
+        for servicer in self._drained:
+            servicer.drain()
         finished = await self._interceptor.drain(self._settings.grace_seconds)
         _logger.info("stopping", extra={"facts": {"all_requests_finished": finished}})
         await self._server.stop(grace=None)

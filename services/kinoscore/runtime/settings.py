@@ -27,6 +27,7 @@ from kinoscore.errors import InvalidRequest, NotFound
 __all__ = [
     "CacheSettings",
     "FusionSettings",
+    "LiveSettings",
     "MediaSettings",
     "ModelSettings",
     "MusicSettings",
@@ -178,6 +179,30 @@ class CacheSettings(Settings):
     )
 
 
+class LiveSettings(Settings):
+    """What a front door with live sessions takes."""
+
+    live_sessions: int = Field(
+        32, gt=0, description="Live sessions at once; more are refused with RESOURCE_EXHAUSTED."
+    )
+    live_idle_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="A live session in which nothing comes, or no update is read, for so long ends.",
+    )
+    live_session_seconds: float = Field(
+        14400.0, gt=0, description="The longest live session; the client can resume it in a new call."
+    )
+    live_resume_seconds: float = Field(
+        120.0, gt=0, description="How long after its last update a live session can be resumed."
+    )
+    live_key: str = Field(
+        "",
+        description="Signs the resume tokens of live sessions: a secret, the same for all front doors. "
+        "Without it only the process that made a token takes it.",
+    )
+
+
 class VideoSettings(ServerSettings, MediaSettings, ModelSettings):
     """`kinoscore serve video`."""
 
@@ -212,7 +237,7 @@ class RankingSettings(ServerSettings, ModelSettings, CacheSettings):
     search_seconds: float = Field(10.0, gt=0, description="The most time that one search may take.")
 
 
-class RecommendSettings(ServerSettings, CacheSettings):
+class RecommendSettings(ServerSettings, CacheSettings, LiveSettings):
     """`kinoscore serve recommend`."""
 
     video_address: str = Field("127.0.0.1:50051", description="Where the video encoder listens.")
@@ -221,7 +246,7 @@ class RecommendSettings(ServerSettings, CacheSettings):
     ranking_address: str = Field("127.0.0.1:50054", description="Where the ranking service listens.")
 
 
-class StackSettings(VideoSettings, MusicSettings, FusionSettings, RankingSettings):
+class StackSettings(VideoSettings, MusicSettings, FusionSettings, RankingSettings, LiveSettings):
     """All services in one process: `kinoscore up`."""
 
     port: int = _port(50050)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kinoscore.video.live_sampling import LiveSampler, SampleQueue, StreamClock
 from kinoscore.video.pictures import SampleCounter
 
-# Of two frames within the rounding of a sample's time an upload takes the later, a live stream the one at hand.
+# Of two frames within the rounding of a sample's time an upload takes the later, a live stream the earlier.
 TIMES = st.lists(st.integers(0, 60_000).map(lambda n: n / 1000), min_size=1, unique=True).map(sorted)
 
 

@@ -1,0 +1,73 @@
+"""`kinoscore live`: ranked music that follows a stream while it plays."""
+
+from pathlib import Path
+
+import click
+
+from kinoscore.cli.options import json_option, server_options
+from kinoscore.cli.running import message, run
+
+__all__ = ["command"]
+
+
+@click.command(name="live")
+@click.argument("source")
+@click.option("--fast", is_flag=True, help="Read a file as fast as it is answered, not at its own pace.")
+@click.option("-k", "k", type=int, default=10, show_default=True, help="How many tracks, 1 to 100.")
+@click.option("--filter", "filter_text", metavar="EXPRESSION", default="", help="Which tracks may be named.")
+@click.option("--interval", type=float, metavar="SECONDS", help="From one update to the next; 1 if not set.")
+@click.option("--window", type=float, metavar="SECONDS", help="How much of the past counts; 8 if not set.")
+@click.option("--margin", type=float, help="How much better a track must be to enter; 0.02 if not set.")
+@click.option("--hold", type=float, metavar="SECONDS", help="For how long it must be so; 2 if not set.")
+@json_option
+@server_options
+def command(
+    source: str,
+    fast: bool,
+    k: int,
+    filter_text: str,
+    interval: float | None,
+    window: float | None,
+    margin: float | None,
+    hold: float | None,
+    as_json: bool,
+    data: Path,
+    address: str | None,
+    catalogue: str,
+) -> None:
+    """Rank tracks for a stream while it plays.
+
+    SOURCE is a file, `-` for standard input, or an address (rtsp, rtmp, http). With --json each update is one
+    line.
+    """
+
+    async def work() -> None:
+        from contextlib import aclosing
+
+        from kinoscore.cli.connection import connected
+        from kinoscore.cli.documents import live_document, to_json_line
+        from kinoscore.cli.live_view import LiveView, played
+
+        async with connected(data=data, address=address, purpose="live") as server:
+            updates = server.client.live(
+                played(source, is_paced=not fast),
+                k=k,
+                filter=filter_text,
+                interval_seconds=interval,
+                window_seconds=window,
+                margin=margin,
+                hold_seconds=hold,
+                latest=not fast,
+                catalogue=catalogue,
+            )
+            with LiveView(source, is_shown=not as_json) as view:
+                async with aclosing(updates):
+                    async for update in updates:
+                        if as_json:
+                            click.echo(to_json_line(live_document(update)))
+                        else:
+                            view.show(update)
+            if view.is_empty and not as_json:
+                message(f"no track of the catalogue {catalogue} fits; add some with `kinoscore index FOLDER`")
+
+    run(work())

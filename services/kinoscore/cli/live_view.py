@@ -1,0 +1,122 @@
+"""What `kinoscore live` sends and shows."""
+
+import asyncio
+import sys
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from kinoscore import EmotionPoint, Frame, LiveUpdate
+from kinoscore.cli.presentation import clock, printable
+
+__all__ = ["LiveView", "played"]
+
+# The models sample 2 frames a second: twice that leaves them a choice.
+_FRAMES_A_SECOND = 4.0
+_LEVELS = "▁▂▃▄▅▆▇█"
+_CURVE_POINTS = 60
+_KEY_FRAMES_SHOWN = 8
+
+
+async def played(source: str, *, is_paced: bool) -> AsyncIterator[Frame]:
+    """The pictures of a source; a paced one gives each no earlier than it would be shown.
+
+    Raises:
+        NotFound, InvalidMedia: as `kinoscore.media.live_source.iter_pictures`.
+    """
+    from kinoscore.media.live_source import iter_pictures
+
+    pictures = iter_pictures(sys.stdin.buffer if source == "-" else source, _FRAMES_A_SECOND)
+    started = time.monotonic()
+    while (picture := await asyncio.to_thread(next, pictures, None)) is not None:
+        if is_paced:
+            await asyncio.sleep(started + picture.timestamp_seconds - time.monotonic())
+        yield Frame(picture.jpeg, picture.timestamp_seconds)
+
+
+class LiveView:
+    """A terminal view that each update replaces; where stdout is no terminal, the last one stays.
+
+    Args:
+        source: as the user named it.
+        is_shown: otherwise nothing is drawn.
+    """
+
+    def __init__(self, source: str, *, is_shown: bool) -> None:
+        self._source = printable(source)
+        self._curve: deque[EmotionPoint] = deque(maxlen=_CURVE_POINTS)
+        self.is_empty = True
+        width = None if sys.stdout.isatty() else 120
+        console = Console(highlight=False, markup=False, width=width)
+        self._live = Live(console=console, auto_refresh=False) if is_shown else None
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, update: LiveUpdate) -> None:
+        """Draws an update in the place of the last one."""
+        self.is_empty = not update.hits
+        if not update.ending:
+            self._curve.append(update.emotion_now)
+        if self._live:
+            self._live.update(self._drawn(update), refresh=True)
+
+    def _drawn(self, update: LiveUpdate) -> Group:
+        losses = update.losses
+        lost = f", {losses.frames_dropped} frames dropped" if losses.frames_dropped else ""
+        lost += f", {losses.frames_damaged} damaged" if losses.frames_damaged else ""
+        lost += f", {losses.gap_seconds:.0f} s without encoder" if losses.gap_seconds else ""
+        now = update.emotion_now
+        times = ", ".join(clock(frame.timestamp_seconds) for frame in update.key_frames[-_KEY_FRAMES_SHOWN:])
+        lines = [
+            f"{self._source}  {clock(update.stream_seconds)}  lag {update.lag_seconds:.1f} s{lost}",
+            f"valence {now.valence:+.2f}  {sparkline([point.valence for point in self._curve])}",
+            f"arousal {now.arousal:+.2f}  {sparkline([point.arousal for point in self._curve])}",
+            f"key frames {times}",
+            *(f"warning: {printable(warning)}" for warning in update.warnings),
+        ]
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in ("", "#", "title", "artist", "passage", "score"):
+            table.add_column(name, justify="right" if name in ("#", "score") else "left", no_wrap=True)
+        for hit in update.hits:
+            end = hit.passage_start_seconds + hit.passage_duration_seconds
+            cells = [
+                _mark(hit.track.track_id, update),
+                str(hit.rank),
+                hit.track.title,
+                hit.track.artist,
+                f"{clock(hit.passage_start_seconds)}-{clock(end)}",
+                f"{hit.score:.3f}",
+            ]
+            table.add_row(*(Text(printable(cell)) for cell in cells))
+        return Group(*(Text(line) for line in lines), table)
+
+
+def sparkline(values: list[float]) -> str:
+    """Numbers from -1 to 1 as a row of blocks."""
+    top = len(_LEVELS) - 1
+    return "".join(_LEVELS[min(top, max(0, round((value + 1) / 2 * top)))] for value in values)
+
+
+def _mark(track_id: str, update: LiveUpdate) -> str:
+    if track_id in update.changes.entered:
+        return "+"
+    return "~" if track_id in update.changes.moved else ""

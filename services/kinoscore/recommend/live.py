@@ -1,0 +1,567 @@
+"""Live sessions: a stream goes in, and ranked tracks that follow it come out.
+
+    listening    the client's messages -> chunks, and changes of what it wants
+    encoding     chunks -> the video service -> the newest answer; a lost service is called again
+    updating     the newest answer -> fusion -> ranking -> the stable list -> an update
+
+All that a session knows of its stream is the features of the last seconds, so it can go on with another video
+service, and in another front door.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from kinoscore.cache import Cache
+from kinoscore.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    QueueFull,
+    ResourceExhausted,
+    Unavailable,
+)
+from kinoscore.recommend.backends import Backends
+from kinoscore.recommend.fusing import fused
+from kinoscore.recommend.resuming import SavedSessions, new_session_id
+from kinoscore.recommend.spaces import space_to_search_in
+from kinoscore.recommend.stability import Changes, StableList
+from kinoscore.recommend.wishes import check_filter, check_weights, first_settings
+from kinoscore.runtime.deadline import Deadline
+from kinoscore.runtime.requests import require_between
+from kinoscore.runtime.telemetry import StageTimer
+from kinoscore.v1 import common_pb2, ranking_pb2, recommend_pb2, video_pb2
+
+__all__ = ["LiveSessionSettings", "LiveSessions"]
+
+# For all that one update asks of fusion and ranking: an older list is better than a late one.
+_UPDATE_SECONDS = 5.0
+_RETRY_SECONDS = 0.25
+_HELD_CHUNKS = 8
+_MOST_TRACKS = 100
+_MOST_SKIPPED = 500
+# Tracks beyond the list whose scores are looked at: a challenger should be known before it is due.
+_CHALLENGERS = 10
+_LOST = (Unavailable, DeadlineExceeded, ResourceExhausted)
+
+
+class LiveSessionSettings(Protocol):
+    """What live sessions take of the settings."""
+
+    @property
+    def live_sessions(self) -> int: ...
+    @property
+    def live_idle_seconds(self) -> float: ...
+    @property
+    def live_session_seconds(self) -> float: ...
+    @property
+    def live_resume_seconds(self) -> float: ...
+    @property
+    def live_key(self) -> str: ...
+
+
+class LiveSessions:
+    """All live sessions of a front door."""
+
+    def __init__(self, backends: Backends, cache: Cache, settings: LiveSessionSettings) -> None:
+        self._backends = backends
+        self._settings = settings
+        self._saved = SavedSessions(cache, settings.live_key, settings.live_resume_seconds)
+        self._running: set[_Wake] = set()
+        self._draining = False
+
+    def drain(self) -> None:
+        """Ends every session, with an update that tells how to go on elsewhere."""
+        self._draining = True
+        for wake in self._running:
+            wake.is_draining = True
+            wake.event.set()
+
+    async def serve(
+        self, requests: AsyncIterator[recommend_pb2.RecommendLiveRequest]
+    ) -> AsyncGenerator[recommend_pb2.RecommendLiveResponse, None]:
+        """The updates of one session.
+
+        Raises:
+            QueueFull: there are as many sessions as there may be.
+            DeadlineExceeded: nothing came for too long.
+            KinoscoreError: the request is wrong, or what a service raised.
+        """
+        with self._admitted() as wake:
+            session = await self._begin(requests, wake)
+            updating = session.updates(requests)
+            try:
+                async for update in updating:
+                    with self._read_in_time():
+                        yield update
+            finally:
+                await updating.aclose()
+
+    @contextmanager
+    def _admitted(self) -> "Iterator[_Wake]":
+        limit = self._settings.live_sessions
+        if self._draining:
+            raise Unavailable("the server is shutting down; try again, or another server")
+        if len(self._running) >= limit:
+            raise QueueFull(
+                f"{limit} live sessions are running already; try again in 5 s, or another server",
+                metadata={"limit": str(limit), "retry_seconds": "5"},
+            )
+        wake = _Wake(asyncio.Event())
+        self._running.add(wake)
+        try:
+            yield wake
+        finally:
+            self._running.discard(wake)
+
+    async def _begin(
+        self, requests: AsyncIterator[recommend_pb2.RecommendLiveRequest], wake: "_Wake"
+    ) -> "_Session":
+        idle_seconds = self._settings.live_idle_seconds
+        try:
+            async with asyncio.timeout(idle_seconds):
+                settings = await first_settings(requests)
+        except TimeoutError:
+            raise _idle(idle_seconds) from None
+        wishes = _Wishes.of(settings)
+        if settings.resume_token:
+            session_id, state = await self._saved.load(settings.resume_token)
+        else:
+            session_id, state = new_session_id(), recommend_pb2.LiveSession()
+        deadline = Deadline.after(_UPDATE_SECONDS)
+        space = state.space or await space_to_search_in(self._backends, settings.space, deadline)
+        await check_filter(self._backends, settings.catalogue, space, settings.filter, deadline)
+        state.space = space
+        return _Session(
+            self._backends, self._saved, self._settings, session_id, settings, wishes, state, wake
+        )
+
+    @contextmanager
+    def _read_in_time(self) -> "Iterator[None]":
+        """Ends the call of a client that does not read the update given inside the block."""
+        task = asyncio.current_task()
+        assert task is not None
+        giving_up = asyncio.get_running_loop().call_later(self._settings.live_idle_seconds, task.cancel)
+        try:
+            yield
+        finally:
+            giving_up.cancel()
+
+
+@dataclass(slots=True, eq=False)
+class _Wake:
+    """Tells a session that there is something to do."""
+
+    event: asyncio.Event
+    is_draining: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Wishes:
+    """What a client may change during its stream."""
+
+    k: int
+    filter: str
+    weights: common_pb2.Weights
+
+    @classmethod
+    def of(cls, settings: recommend_pb2.RecommendLiveSettings) -> "_Wishes":
+        k = settings.k if settings.HasField("k") else 10
+        require_between(k, 1, _MOST_TRACKS, field="settings.k")
+        check_weights(settings.weights, field="settings.weights")
+        return cls(k, settings.filter, settings.weights)
+
+    def changed(self, control: recommend_pb2.LiveControl) -> "_Wishes":
+        """With what a control message sets.
+
+        Raises:
+            InvalidRequest: k or a weight cannot be.
+        """
+        wishes = self
+        if control.HasField("k"):
+            require_between(control.k, 1, _MOST_TRACKS, field="control.k")
+            wishes = replace(wishes, k=control.k)
+        if control.HasField("filter"):
+            wishes = replace(wishes, filter=control.filter)
+        if control.HasField("weights"):
+            check_weights(control.weights, field="control.weights")
+            wishes = replace(wishes, weights=control.weights)
+        return wishes
+
+
+class _Session:
+    """One stream and its list."""
+
+    def __init__(
+        self,
+        backends: Backends,
+        saved: SavedSessions,
+        limits: LiveSessionSettings,
+        session_id: str,
+        settings: recommend_pb2.RecommendLiveSettings,
+        wishes: _Wishes,
+        state: recommend_pb2.LiveSession,
+        wake: _Wake,
+    ) -> None:
+        self._backends = backends
+        self._saved = saved
+        self._limits = limits
+        self._id = session_id
+        self._wake = wake
+        self._encoder = _Encoder(backends, settings, state, wake.event)
+        self._space = state.space
+        self._catalogue = settings.catalogue
+        self._wishes = self._proven = wishes
+        margin = settings.margin if settings.HasField("margin") else 0.02
+        hold_seconds = settings.hold_seconds if settings.HasField("hold_seconds") else 2.0
+        self._list = StableList(
+            wishes.k,
+            require_between(margin, 0, 2, field="settings.margin"),
+            require_between(hold_seconds, 0, 60, field="settings.hold_seconds"),
+        )
+        self._list.restore(hit.track.track_id for hit in state.hits)
+        for track in state.skipped_track_ids:
+            self._list.skip(track)
+        self._list.pin(state.pinned_track_id)
+        self._hits = {hit.track.track_id: hit for hit in state.hits}
+        self._told = self._list.tracks
+        self._query: list[common_pb2.Embedding] = []
+        self._update = recommend_pb2.RecommendLiveResponse(space=self._space)
+        self._has_changed = False
+        self._warnings: list[str] = []
+
+    async def updates(
+        self, requests: AsyncIterator[recommend_pb2.RecommendLiveRequest]
+    ) -> AsyncGenerator[recommend_pb2.RecommendLiveResponse, None]:
+        """An update for each answer of the video service and each change, and a last one that says why."""
+        ends = time.monotonic() + self._limits.live_session_seconds
+        listening = asyncio.create_task(self._listen(requests))
+        encoding = asyncio.create_task(self._encoder.run())
+        tasks = (listening, encoding)
+        for task in tasks:
+            task.add_done_callback(lambda _: self._wake.event.set())
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.0, ends - time.monotonic())):
+                        await self._wake.event.wait()
+                self._wake.event.clear()
+                for task in tasks:
+                    if task.done():
+                        task.result()
+                answer = self._encoder.take()
+                if answer is not None or (self._has_changed and self._query):
+                    yield await self._next_update(answer)
+                elif self._wake.is_draining:
+                    yield await self._last_update(recommend_pb2.LIVE_ENDING_DRAINING)
+                    return
+                elif encoding.done():
+                    yield await self._last_update(recommend_pb2.LIVE_ENDING_COMPLETE)
+                    return
+                elif time.monotonic() >= ends:
+                    yield await self._last_update(recommend_pb2.LIVE_ENDING_SESSION_TIME)
+                    return
+                if self._wake.is_draining or encoding.done():
+                    self._wake.event.set()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _listen(self, requests: AsyncIterator[recommend_pb2.RecommendLiveRequest]) -> None:
+        idle_seconds = self._limits.live_idle_seconds
+        while True:
+            try:
+                async with asyncio.timeout(idle_seconds):
+                    request = await anext(requests, None)
+            except TimeoutError:
+                raise _idle(idle_seconds) from None
+            if request is None:
+                break
+            part = request.WhichOneof("part")
+            if part == "chunk":
+                await self._encoder.put(request.chunk)
+            elif part == "control":
+                self._take_control(request.control)
+            else:
+                raise InvalidRequest("the settings came twice; they open the stream once", field="settings")
+        await self._encoder.end()
+
+    def _take_control(self, control: recommend_pb2.LiveControl) -> None:
+        self._wishes = self._wishes.changed(control)
+        self._list.size = self._wishes.k
+        if len(self._list.skipped) + len(control.skip_track_ids) > _MOST_SKIPPED:
+            raise InvalidRequest(
+                f"a session skips at most {_MOST_SKIPPED} tracks; exclude more with a filter",
+                field="control.skip_track_ids",
+            )
+        for track in control.skip_track_ids:
+            self._list.skip(track)
+        if control.HasField("pin_track_id"):
+            if control.pin_track_id and control.pin_track_id not in self._hits:
+                self._warnings.append("only a track that was recommended in this session can be pinned")
+            else:
+                self._list.pin(control.pin_track_id)
+        self._has_changed = True
+        self._wake.event.set()
+
+    async def _next_update(
+        self, answer: video_pb2.EncodeLiveResponse | None
+    ) -> recommend_pb2.RecommendLiveResponse:
+        started = time.monotonic()
+        timer = StageTimer()
+        update = recommend_pb2.RecommendLiveResponse()
+        update.CopyFrom(self._update)
+        if answer is not None:
+            timer.include(answer.timings)
+            _describe(update, answer)
+        self._has_changed = False
+        try:
+            if answer is not None:
+                self._query = await self._fused(answer, timer)
+            await self._search(update.stream_seconds, timer)
+            update.stale = False
+        except _LOST as error:
+            self._warnings.append(error.message)
+            update.stale = True
+        except InvalidRequest as error:
+            if self._wishes is self._proven:
+                raise
+            self._warnings.append(f"the change was refused: {error.message}")
+            self._wishes = self._proven
+            self._list.size = self._wishes.k
+        update.losses.CopyFrom(self._encoder.losses())
+        update.lag_seconds = (answer.lag_seconds if answer is not None else 0.0) + time.monotonic() - started
+        update.timings.CopyFrom(timer.timings())
+        return await self._told_update(update)
+
+    async def _last_update(self, ending: recommend_pb2.LiveEnding) -> recommend_pb2.RecommendLiveResponse:
+        update = recommend_pb2.RecommendLiveResponse()
+        update.CopyFrom(self._update)
+        update.losses.CopyFrom(self._encoder.losses())
+        update.ending = ending
+        return await self._told_update(update)
+
+    async def _told_update(
+        self, update: recommend_pb2.RecommendLiveResponse
+    ) -> recommend_pb2.RecommendLiveResponse:
+        """The update with the list, what changed in it, the warnings and the token."""
+        del update.hits[:]
+        for rank, track in enumerate(self._list.tracks, 1):
+            hit = update.hits.add()
+            hit.CopyFrom(self._hits[track])
+            hit.rank = rank
+        changes = Changes.between(self._told, self._list.tracks)
+        self._told = self._list.tracks
+        update.changes.CopyFrom(
+            recommend_pb2.LiveChanges(
+                entered_track_ids=changes.entered,
+                left_track_ids=changes.left,
+                moved_track_ids=changes.moved,
+            )
+        )
+        update.ClearField("pin")
+        if self._list.pinned:
+            update.pin.track_id = self._list.pinned
+            if departure := self._list.departure:
+                update.pin.time_to_change = departure.is_settled
+                update.pin.moved_away_seconds = departure.since_seconds
+        del update.warnings[:]
+        update.warnings.extend(self._warnings)
+        self._warnings.clear()
+        update.resume_token = await self._saved.save(self._id, self._state(update))
+        update.resume_until_seconds = self._saved.seconds
+        self._update = update
+        return update
+
+    def _state(self, update: recommend_pb2.RecommendLiveResponse) -> recommend_pb2.LiveSession:
+        return recommend_pb2.LiveSession(
+            space=self._space,
+            window=self._encoder.window(),
+            hits=update.hits,
+            pinned_track_id=self._list.pinned,
+            skipped_track_ids=sorted(self._list.skipped),
+            losses=update.losses,
+        )
+
+    async def _fused(
+        self, answer: video_pb2.EncodeLiveResponse, timer: StageTimer
+    ) -> list[common_pb2.Embedding]:
+        embeddings = [answer.clip, *answer.windows]
+        deadline = Deadline.after(_UPDATE_SECONDS)
+        return await fused(self._backends, self._catalogue, self._space, embeddings, deadline, timer)
+
+    async def _search(self, stream_seconds: float, timer: StageTimer) -> None:
+        wishes = self._wishes
+        count = wishes.k + max(wishes.k, _CHALLENGERS) + len(self._list.skipped)
+        clip, *windows = self._query
+        request = ranking_pb2.SearchTracksRequest(
+            catalogue=self._catalogue,
+            space=self._space,
+            clip=clip,
+            windows=windows,
+            k=count,
+            weights=wishes.weights,
+            filter=wishes.filter,
+        )
+        found: ranking_pb2.SearchTracksResponse = await self._backends.ranking.ask(
+            "SearchTracks", request, Deadline.after(_UPDATE_SECONDS)
+        )
+        timer.include(found.timings)
+        hits = {hit.track.track_id: hit for hit in found.hits}
+        self._list.look(
+            stream_seconds,
+            {track: hit.score for track, hit in hits.items()},
+            # Where fewer came than were asked for, or other tracks may be named now, the rest may not.
+            is_complete=len(found.hits) < count or wishes.filter != self._proven.filter,
+        )
+        self._proven = wishes
+        known = {**self._hits, **hits}
+        self._hits = {track: known[track] for track in {*self._list.tracks, *hits}}
+
+
+class _Encoder:
+    """The conversation with the video service about one stream: begun again where it breaks off.
+
+    Args:
+        settings: what the client wants.
+        state: of an earlier session; its window and its losses count.
+        wake: set when there is an answer.
+    """
+
+    def __init__(
+        self,
+        backends: Backends,
+        settings: recommend_pb2.RecommendLiveSettings,
+        state: recommend_pb2.LiveSession,
+        wake: asyncio.Event,
+    ) -> None:
+        self._backends = backends
+        self._wake = wake
+        self._settings = video_pb2.EncodeLiveSettings(
+            catalogue=settings.catalogue,
+            space=state.space,
+            interval_seconds=settings.interval_seconds,
+            window_seconds=settings.window_seconds,
+            flow=settings.flow,
+        )
+        self._is_lossless = settings.flow != video_pb2.LIVE_FLOW_LATEST
+        self._chunks: asyncio.Queue[common_pb2.MediaChunk | None] = asyncio.Queue(_HELD_CHUNKS)
+        self._answer: video_pb2.EncodeLiveResponse | None = None
+        self._taken = asyncio.Event()
+        self._frames = deque(state.window.frames)
+        self._window = state.window
+        # Those of calls that have ended, and those of the call that runs.
+        self._past_losses = state.losses
+        self._call_losses = video_pb2.LiveLosses()
+        self._lost_at: float | None = None
+
+    async def put(self, chunk: common_pb2.MediaChunk) -> None:
+        """Takes the next chunk. Where frames may be left out, the oldest that waits makes room."""
+        if not self._is_lossless and self._chunks.full():
+            self._chunks.get_nowait()
+            self._past_losses.frames_dropped += 1
+        await self._chunks.put(chunk)
+
+    async def end(self) -> None:
+        """Nothing more will come."""
+        await self._chunks.put(None)
+
+    def take(self) -> video_pb2.EncodeLiveResponse | None:
+        """The newest answer that was not taken yet."""
+        answer, self._answer = self._answer, None
+        self._taken.set()
+        return answer
+
+    def losses(self) -> video_pb2.LiveLosses:
+        """All since the session began."""
+        past, now = self._past_losses, self._call_losses
+        gap = 0.0 if self._lost_at is None else time.monotonic() - self._lost_at
+        return video_pb2.LiveLosses(
+            frames_dropped=past.frames_dropped + now.frames_dropped,
+            frames_damaged=past.frames_damaged + now.frames_damaged,
+            times_repaired=past.times_repaired + now.times_repaired,
+            gap_seconds=past.gap_seconds + now.gap_seconds + gap,
+        )
+
+    def window(self) -> video_pb2.LiveWindow:
+        """What another video service must know to go on."""
+        del self._window.frames[:]
+        self._window.frames.extend(self._frames)
+        return self._window
+
+    async def run(self) -> None:
+        """Encodes until the stream ends.
+
+        Raises:
+            KinoscoreError: what the video service refused.
+        """
+        while True:
+            try:
+                await self._converse()
+                return
+            except _LOST:
+                self._lost_at = self._lost_at or time.monotonic()
+                self._past_losses = self.losses_of_calls()
+                self._call_losses = video_pb2.LiveLosses()
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    def losses_of_calls(self) -> video_pb2.LiveLosses:
+        losses = self.losses()
+        losses.gap_seconds = self._past_losses.gap_seconds + self._call_losses.gap_seconds
+        return losses
+
+    async def _converse(self) -> None:
+        async with self._backends.video.conversation("EncodeLive", self._requests()) as answers:
+            async for answer in answers:
+                self._take_in(answer)
+                while self._is_lossless and self._answer is not None:
+                    self._taken.clear()
+                    await self._taken.wait()
+                self._answer = answer
+                self._wake.set()
+
+    async def _requests(self) -> AsyncIterator[video_pb2.EncodeLiveRequest]:
+        settings = video_pb2.EncodeLiveSettings()
+        settings.CopyFrom(self._settings)
+        settings.resumed.CopyFrom(self.window())
+        yield video_pb2.EncodeLiveRequest(settings=settings)
+        while (chunk := await self._chunks.get()) is not None:
+            yield video_pb2.EncodeLiveRequest(chunk=chunk)
+
+    def _take_in(self, answer: video_pb2.EncodeLiveResponse) -> None:
+        if self._lost_at is not None:
+            self._past_losses.gap_seconds += time.monotonic() - self._lost_at
+            self._lost_at = None
+        self._call_losses = answer.losses
+        self._frames.extend(answer.new_frames)
+        while self._frames and self._frames[0].timestamp_seconds < answer.window_start_seconds:
+            self._frames.popleft()
+        self._window = video_pb2.LiveWindow(key_frames=answer.key_frames, clock=answer.clock)
+
+
+def _describe(update: recommend_pb2.RecommendLiveResponse, answer: video_pb2.EncodeLiveResponse) -> None:
+    """Writes what was seen of the stream into an update."""
+    update.stream_seconds = answer.window_start_seconds + answer.window_duration_seconds
+    update.emotion.CopyFrom(answer.clip.emotion)
+    del update.key_frames[:]
+    update.key_frames.extend(answer.key_frames)
+    if count := len(answer.new_frames):
+        start = answer.new_frames[0].timestamp_seconds
+        update.emotion_now.CopyFrom(
+            common_pb2.EmotionPoint(
+                start_seconds=start,
+                duration_seconds=update.stream_seconds - start,
+                valence=sum(frame.valence for frame in answer.new_frames) / count,
+                arousal=sum(frame.arousal for frame in answer.new_frames) / count,
+            )
+        )
+
+
+def _idle(seconds: float) -> DeadlineExceeded:
+    return DeadlineExceeded(
+        f"nothing came for {seconds:g} s; the session has ended, resume it with its token"
+    )

@@ -1,0 +1,364 @@
+"""Live sessions over gRPC: the whole stack in this process, with tiny models, through the Python client."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from support.repository import write_tiny_repository
+from support.waiting import until
+
+from kinoscore import AsyncClient, Client, Frame, LiveControl, LiveUpdate, Track
+from kinoscore.data_folder import DataFolder
+from kinoscore.errors import (
+    DeadlineExceeded,
+    InvalidFilter,
+    InvalidRequest,
+    KinoscoreError,
+    QueueFull,
+    ResourceExhausted,
+    Unavailable,
+)
+from kinoscore.media.writing import write_audio
+from kinoscore.runtime.settings import StackSettings
+from kinoscore.runtime.status import from_rpc_error
+from kinoscore.stack import Stack
+from kinoscore.v1 import common_pb2, recommend_pb2, recommend_pb2_grpc
+
+RATE = 22050
+TRACKS = 8
+SECONDS = 60.0
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_repository(tmp_path_factory.mktemp("repository"))
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("music")
+    time = np.arange(13 * RATE) / RATE
+    return [
+        write_audio(
+            folder / f"{number}.flac",
+            (0.3 * np.sin(2 * np.pi * 110 * (number + 1) * time) * np.cos(number * time)).astype(np.float32),
+            RATE,
+        )
+        or folder / f"{number}.flac"
+        for number in range(TRACKS)
+    ]
+
+
+@asynccontextmanager
+async def served(repository: Path, folder: Path, **settings: Any) -> AsyncIterator[tuple[AsyncClient, Stack]]:
+    chosen = StackSettings(repository=repository, port=0, decoder_workers=1, grace_seconds=5.0, **settings)
+    stack = Stack(DataFolder(folder, purpose="test"), chosen)
+    async with AsyncClient(await stack.start()) as client:
+        yield client, stack
+    await stack.close()
+
+
+@pytest.fixture
+async def client(repository: Path, music: list[Path], tmp_path: Path) -> AsyncIterator[AsyncClient]:
+    async with served(repository, tmp_path / "data", live_sessions=3) as (client, _):
+        for number, path in enumerate(music):
+            licence = "CC0-1.0" if number % 2 else "CC-BY-4.0"
+            await client.index(path, Track(track_id=f"t{number}", title=f"T {number}", licence=licence))
+        yield client
+
+
+def picture(seconds: float, scene: int = 0) -> Frame:
+    pixels = np.random.default_rng(scene).integers(0, 256, 3, np.uint8)
+    return Frame(np.broadcast_to(pixels, (20, 32, 3)).tobytes(), seconds, "rgb24", 32, 20)
+
+
+def scene(first: float, last: float, number: int = 0) -> list[Frame]:
+    return [picture(first + step / 2, number) for step in range(round(2 * (last - first)))]
+
+
+async def updates(client: AsyncClient, stream: Iterable[Any], **wishes: Any) -> list[LiveUpdate]:
+    async with asyncio.timeout(SECONDS), aclosing(client.live(stream, **wishes)) as live:
+        return [update async for update in live]
+
+
+def ids(update: LiveUpdate) -> list[str]:
+    return [hit.track.track_id for hit in update.hits]
+
+
+async def test_a_stream_gets_an_update_a_second_and_one_that_ends_it(client: AsyncClient) -> None:
+    *running, last = await updates(client, scene(0, 6), k=3)
+    assert [update.stream_seconds for update in running] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    assert running[0].changes.entered == tuple(ids(running[0]))
+    assert (last.ending, ids(last), last.changes.entered) == ("complete", ids(running[-1]), ())
+    for update in running:
+        assert len(update.hits) == 3
+        assert [hit.rank for hit in update.hits] == [1, 2, 3]
+        assert update.hits[0].passage_duration_seconds > 0
+        assert update.key_frames
+        assert update.emotion.shares
+        assert update.emotion_now.duration_seconds == 1.0
+        assert 0 < update.lag_seconds < SECONDS
+        assert (update.warnings, update.stale, update.ending) == ((), False, "")
+
+
+async def test_the_sync_client_gives_the_same_updates(client: AsyncClient) -> None:
+    expected = await updates(client, scene(0, 3), k=2)
+
+    def plain() -> list[LiveUpdate]:
+        with Client(client.address) as same:
+            return list(same.live(scene(0, 3), k=2))
+
+    got = await asyncio.to_thread(plain)
+    assert [ids(update) for update in got] == [ids(update) for update in expected]
+
+
+async def test_the_first_list_is_that_of_the_same_frames_as_a_clip(client: AsyncClient) -> None:
+    (*_, last) = await updates(client, scene(0, 4), k=4, interval_seconds=4.0)
+    channel = grpc.aio.insecure_channel(client.address)
+    async with channel:
+        stub = recommend_pb2_grpc.RecommenderServiceStub(channel)
+        requests = [recommend_pb2.RecommendRequest(settings=recommend_pb2.RecommendSettings(k=4))]
+        for frame in scene(0, 4):
+            message = common_pb2.Frame(
+                format=common_pb2.FRAME_FORMAT_RGB24,
+                data=frame.data,
+                timestamp_seconds=frame.timestamp_seconds,
+                width=32,
+                height=20,
+            )
+            requests.append(recommend_pb2.RecommendRequest(chunk=common_pb2.MediaChunk(frame=message)))
+        clip = await stub.Recommend(iter(requests))
+    assert ids(last) == [hit.track.track_id for hit in clip.hits]
+    for mine, theirs in zip(last.hits, clip.hits, strict=True):
+        assert mine.score == pytest.approx(theirs.score, abs=2e-4)
+
+
+async def test_the_list_stays_in_a_scene_and_follows_a_cut_after_the_hold_time(client: AsyncClient) -> None:
+    stream = scene(0, 12, 1) + scene(12, 30, 2)
+    *running, _ = await updates(client, stream, k=1, window_seconds=4.0, hold_seconds=2.0, margin=0.005)
+    changes = [update.stream_seconds for update in running[1:] if update.changes.entered]
+    assert len({tuple(ids(update)) for update in running}) == 2
+    assert len(changes) == 1
+    assert 14.0 <= changes[0] <= 18.0
+
+
+async def test_controls_change_the_list_in_mid_stream(client: AsyncClient) -> None:
+    first = ids((await updates(client, scene(0, 2), k=8))[0])
+    pinned, skipped = first[-1], first[0]
+
+    async def stream() -> AsyncIterator[Any]:
+        for frame in scene(0, 2):
+            yield frame
+        yield LiveControl(k=3, pin=pinned, skip=(skipped,))
+        for frame in scene(2, 4):
+            yield frame
+        yield LiveControl(filter='licence = "CC0-1.0"', pin="")
+        for frame in scene(4, 6):
+            yield frame
+
+    *_, last = running = [update async for update in client.live(stream(), k=8)]
+    in_the_middle = next(update for update in running if update.stream_seconds == 4.0)
+    assert len(in_the_middle.hits) == 3
+    assert pinned in ids(in_the_middle)
+    assert in_the_middle.pin is not None
+    assert in_the_middle.pin.track_id == pinned
+    assert skipped not in ids(in_the_middle)
+    assert {hit.track.licence for hit in last.hits} == {"CC0-1.0"}
+    assert skipped not in ids(last)
+    assert last.pin is None
+
+
+async def test_a_filter_that_does_not_parse_is_refused_at_once_or_with_a_warning(
+    client: AsyncClient,
+) -> None:
+    with pytest.raises(InvalidFilter):
+        await updates(client, scene(0, 2), filter="licence =")
+    stream = [*scene(0, 1), LiveControl(filter="licence ="), LiveControl(pin="nobody"), *scene(1, 4)]
+    running = await updates(client, stream, k=2)
+    warnings = [line for update in running for line in update.warnings]
+    assert any("refused" in line for line in warnings)
+    assert any("pinned" in line for line in warnings)
+    assert len(running[-1].hits) == 2
+
+
+async def test_a_session_goes_on_where_it_was_with_its_window_pin_and_exclusions(
+    client: AsyncClient,
+) -> None:
+    first = ids((await updates(client, scene(0, 1), k=8))[0])
+    stream = [*scene(0, 1), LiveControl(pin=first[1], skip=(first[0],)), *scene(1, 4)]
+    *_, before = await updates(client, stream, k=3)
+    *resumed, after = await updates(client, scene(4, 6), k=3, resume_token=before.resume_token)
+    assert [update.stream_seconds for update in resumed] == [5.0, 6.0]
+    assert resumed[0].changes.entered == ()
+    assert after.pin is not None
+    assert after.pin.track_id == first[1]
+    assert first[0] not in ids(after)
+    assert {frame.timestamp_seconds for frame in before.key_frames} <= {
+        frame.timestamp_seconds for frame in after.key_frames
+    }
+
+
+async def test_a_token_that_is_forged_or_of_elsewhere_is_refused(
+    client: AsyncClient, repository: Path, tmp_path: Path
+) -> None:
+    *_, last = await updates(client, scene(0, 1))
+    forged = last.resume_token[:-1] + ("0" if last.resume_token[-1] != "0" else "1")
+    for token in ("nonsense", forged):
+        with pytest.raises(InvalidRequest, match="token"):
+            await updates(client, scene(1, 2), resume_token=token)
+    async with served(repository, tmp_path / "other") as (other, _):
+        with pytest.raises(InvalidRequest, match="not made here"):
+            await updates(other, scene(1, 2), resume_token=last.resume_token)
+
+
+async def held(event: asyncio.Event, before: Iterable[Any], after: Iterable[Any] = ()) -> AsyncIterator[Any]:
+    for part in before:
+        yield part
+    await event.wait()
+    for part in after:
+        yield part
+
+
+async def test_a_server_that_shuts_down_hands_out_a_token(
+    repository: Path, music: list[Path], tmp_path: Path
+) -> None:
+    async with served(repository, tmp_path / "data") as (client, stack):
+        await client.index(music[0], Track(track_id="t0"))
+        live = client.live(held(asyncio.Event(), scene(0, 2)))
+        async with aclosing(live), asyncio.timeout(SECONDS):
+            assert (await anext(live)).stream_seconds == 1.0
+            closing = asyncio.create_task(stack.close())
+            last = [update async for update in live][-1]
+            assert (last.ending, bool(last.resume_token)) == ("draining", True)
+            await closing
+
+
+async def test_more_sessions_than_there_is_room_for_are_refused_with_a_hint(client: AsyncClient) -> None:
+    release = asyncio.Event()
+    sessions = [client.live(held(release, scene(0, 2))) for _ in range(3)]
+    for session in sessions:
+        await anext(session)
+    with pytest.raises(QueueFull, match="try again in 5 s") as refusal:
+        await updates(client, scene(0, 2))
+    assert refusal.value.metadata["retry_seconds"] == "5"
+    await asyncio.gather(*(session.aclose() for session in sessions))
+    # A client that has left makes room.
+    while True:
+        try:
+            await updates(client, scene(0, 2))
+            break
+        except QueueFull:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_stream_that_never_sends_ends_when_it_has_been_idle_for_too_long(
+    repository: Path, tmp_path: Path
+) -> None:
+    async with served(repository, tmp_path / "data", live_idle_seconds=0.2) as (client, _):
+        with pytest.raises(DeadlineExceeded, match=r"nothing came for 0\.2 s"):
+            await updates(client, held(asyncio.Event(), []))
+
+
+async def test_a_session_that_has_lasted_long_enough_ends_and_can_be_resumed(
+    repository: Path, music: list[Path], tmp_path: Path
+) -> None:
+    async with served(repository, tmp_path / "data", live_session_seconds=1.0) as (client, _):
+        await client.index(music[0], Track(track_id="t0"))
+        *_, last = await updates(client, held(asyncio.Event(), scene(0, 1)))
+        assert last.ending == "session time"
+        *_, last = await updates(client, scene(1, 2), resume_token=last.resume_token)
+        assert last.stream_seconds in (1.0, 2.0)
+
+
+async def test_an_error_of_the_source_reaches_the_caller(client: AsyncClient) -> None:
+    async def breaking() -> AsyncIterator[Any]:
+        yield picture(0.0)
+        raise RuntimeError("the camera is gone")
+
+    with pytest.raises(RuntimeError, match="the camera is gone"):
+        await updates(client, breaking())
+
+
+async def raw(client: AsyncClient, *requests: recommend_pb2.RecommendLiveRequest) -> None:
+    async with grpc.aio.insecure_channel(
+        client.address, options=[("grpc.max_send_message_length", -1)]
+    ) as channel:
+        stub = recommend_pb2_grpc.RecommenderServiceStub(channel)
+        try:
+            async with asyncio.timeout(SECONDS):
+                async for _ in stub.RecommendLive(iter(requests)):
+                    pass
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+
+
+SETTINGS = recommend_pb2.RecommendLiveRequest(settings=recommend_pb2.RecommendLiveSettings())
+CHUNK = recommend_pb2.RecommendLiveRequest(
+    chunk=common_pb2.MediaChunk(
+        frame=common_pb2.Frame(
+            format=common_pb2.FRAME_FORMAT_RGB24, data=bytes(12), timestamp_seconds=0.0, width=2, height=2
+        )
+    )
+)
+BYTES = recommend_pb2.RecommendLiveRequest(chunk=common_pb2.MediaChunk(data=b"x"))
+HUGE = recommend_pb2.RecommendLiveRequest(
+    chunk=common_pb2.MediaChunk(frame=common_pb2.Frame(data=bytes(100_000_000)))
+)
+
+
+@pytest.mark.parametrize(
+    ("requests", "kind"),
+    [
+        ([], InvalidRequest),
+        ([CHUNK], InvalidRequest),
+        ([SETTINGS, CHUNK, SETTINGS], InvalidRequest),
+        ([SETTINGS, CHUNK, BYTES], InvalidRequest),
+        ([SETTINGS, HUGE], (ResourceExhausted, Unavailable)),
+    ],
+    ids=["nothing", "a chunk first", "settings twice", "another form", "100 MB in one message"],
+)
+async def test_what_is_no_session_is_refused(client: AsyncClient, requests: list[Any], kind: Any) -> None:
+    with pytest.raises(kind):
+        await raw(client, *requests)
+
+
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        {"k": 0},
+        {"k": 101},
+        {"interval_seconds": 0.1},
+        {"window_seconds": 500.0},
+        {"margin": -0.1},
+        {"hold_seconds": float("nan")},
+        {"emotion_weight": -1.0},
+    ],
+)
+async def test_wishes_that_cannot_be_are_refused(client: AsyncClient, wishes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest):
+        await updates(client, scene(0, 2), **wishes)
+
+
+async def test_a_live_source_that_is_too_fast_loses_old_frames_never_the_newest(client: AsyncClient) -> None:
+    *_, last = await updates(client, scene(0, 120), latest=True, k=2)
+    assert last.stream_seconds == 120.0
+    assert last.losses.frames_dropped > 0
+
+
+async def test_a_client_that_vanishes_frees_its_session(client: AsyncClient) -> None:
+    before = asyncio.all_tasks()
+    for _ in range(6):
+        live = client.live(held(asyncio.Event(), scene(0, 2)))
+        await anext(live)
+        await live.aclose()
+    await until(lambda: len(asyncio.all_tasks() - before) <= 2, seconds=SECONDS)
+
+
+async def test_errors_are_those_of_the_package(client: AsyncClient) -> None:
+    with pytest.raises(KinoscoreError):
+        await updates(client, scene(0, 1), catalogue="no name at all")
