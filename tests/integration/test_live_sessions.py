@@ -1,6 +1,7 @@
 """Live sessions over gRPC: the whole stack in this process, with tiny models, through the Python client."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -30,28 +31,13 @@ from kinoscore.stack import Stack
 from kinoscore.v1 import common_pb2, recommend_pb2, recommend_pb2_grpc
 
 RATE = 22050
-TRACKS = 8
+TRACKS = 6
 SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_repository(tmp_path_factory.mktemp("repository"))
-
-
-@pytest.fixture(scope="module")
-def music(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("music")
-    time = np.arange(13 * RATE) / RATE
-    return [
-        write_audio(
-            folder / f"{number}.flac",
-            (0.3 * np.sin(2 * np.pi * 110 * (number + 1) * time) * np.cos(number * time)).astype(np.float32),
-            RATE,
-        )
-        or folder / f"{number}.flac"
-        for number in range(TRACKS)
-    ]
 
 
 @asynccontextmanager
@@ -63,12 +49,35 @@ async def served(repository: Path, folder: Path, **settings: Any) -> AsyncIterat
     await stack.close()
 
 
+@pytest.fixture(scope="module")
+def library(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the tracks `t0`, `t1`, ..., of two licences."""
+    folder = tmp_path_factory.mktemp("library")
+    time = np.arange(13 * RATE) / RATE
+
+    async def index() -> None:
+        async with served(repository, folder / "data") as (client, _):
+            for number in range(TRACKS):
+                tone = 0.3 * np.sin(2 * np.pi * 110 * (number + 1) * time) * np.cos(number * time)
+                write_audio(folder / "tone.flac", tone.astype(np.float32), RATE)
+                licence = "CC0-1.0" if number % 2 else "CC-BY-4.0"
+                await client.index(
+                    folder / "tone.flac", Track(track_id=f"t{number}", title=f"T {number}", licence=licence)
+                )
+
+    asyncio.run(index())
+    return folder / "data"
+
+
 @pytest.fixture
-async def client(repository: Path, music: list[Path], tmp_path: Path) -> AsyncIterator[AsyncClient]:
-    async with served(repository, tmp_path / "data", live_sessions=3) as (client, _):
-        for number, path in enumerate(music):
-            licence = "CC0-1.0" if number % 2 else "CC-BY-4.0"
-            await client.index(path, Track(track_id=f"t{number}", title=f"T {number}", licence=licence))
+def data(library: Path, tmp_path: Path) -> Path:
+    """A copy of the library of one's own."""
+    return Path(shutil.copytree(library, tmp_path / "data"))
+
+
+@pytest.fixture
+async def client(repository: Path, data: Path) -> AsyncIterator[AsyncClient]:
+    async with served(repository, data, live_sessions=3) as (client, _):
         yield client
 
 
@@ -148,7 +157,7 @@ async def test_the_list_stays_in_a_scene_and_follows_a_cut_after_the_hold_time(c
 
 
 async def test_controls_change_the_list_in_mid_stream(client: AsyncClient) -> None:
-    first = ids((await updates(client, scene(0, 2), k=8))[0])
+    first = ids((await updates(client, scene(0, 2), k=6))[0])
     pinned, skipped = first[-1], first[0]
 
     async def stream() -> AsyncIterator[Any]:
@@ -161,7 +170,7 @@ async def test_controls_change_the_list_in_mid_stream(client: AsyncClient) -> No
         for frame in scene(4, 6):
             yield frame
 
-    *_, last = running = [update async for update in client.live(stream(), k=8)]
+    *_, last = running = [update async for update in client.live(stream(), k=6)]
     in_the_middle = next(update for update in running if update.stream_seconds == 4.0)
     assert len(in_the_middle.hits) == 3
     assert pinned in ids(in_the_middle)
@@ -189,7 +198,7 @@ async def test_a_filter_that_does_not_parse_is_refused_at_once_or_with_a_warning
 async def test_a_session_goes_on_where_it_was_with_its_window_pin_and_exclusions(
     client: AsyncClient,
 ) -> None:
-    first = ids((await updates(client, scene(0, 1), k=8))[0])
+    first = ids((await updates(client, scene(0, 1), k=6))[0])
     stream = [*scene(0, 1), LiveControl(pin=first[1], skip=(first[0],)), *scene(1, 4)]
     *_, before = await updates(client, stream, k=3)
     *resumed, after = await updates(client, scene(4, 6), k=3, resume_token=before.resume_token)
@@ -224,11 +233,8 @@ async def held(event: asyncio.Event, before: Iterable[Any], after: Iterable[Any]
         yield part
 
 
-async def test_a_server_that_shuts_down_hands_out_a_token(
-    repository: Path, music: list[Path], tmp_path: Path
-) -> None:
-    async with served(repository, tmp_path / "data") as (client, stack):
-        await client.index(music[0], Track(track_id="t0"))
+async def test_a_server_that_shuts_down_hands_out_a_token(repository: Path, data: Path) -> None:
+    async with served(repository, data) as (client, stack):
         live = client.live(held(asyncio.Event(), scene(0, 2)))
         async with aclosing(live), asyncio.timeout(SECONDS):
             assert (await anext(live)).stream_seconds == 1.0
@@ -236,6 +242,14 @@ async def test_a_server_that_shuts_down_hands_out_a_token(
             last = [update async for update in live][-1]
             assert (last.ending, bool(last.resume_token)) == ("draining", True)
             await closing
+
+
+async def is_admitted(client: AsyncClient) -> bool:
+    try:
+        await updates(client, scene(0, 2))
+    except QueueFull:
+        return False
+    return True
 
 
 async def test_more_sessions_than_there_is_room_for_are_refused_with_a_hint(client: AsyncClient) -> None:
@@ -248,12 +262,9 @@ async def test_more_sessions_than_there_is_room_for_are_refused_with_a_hint(clie
     assert refusal.value.metadata["retry_seconds"] == "5"
     await asyncio.gather(*(session.aclose() for session in sessions))
     # A client that has left makes room.
-    while True:
-        try:
-            await updates(client, scene(0, 2))
-            break
-        except QueueFull:
-            await asyncio.sleep(0.01)
+    async with asyncio.timeout(SECONDS):
+        while not await is_admitted(client):
+            pass
 
 
 async def test_a_stream_that_never_sends_ends_when_it_has_been_idle_for_too_long(
@@ -265,10 +276,9 @@ async def test_a_stream_that_never_sends_ends_when_it_has_been_idle_for_too_long
 
 
 async def test_a_session_that_has_lasted_long_enough_ends_and_can_be_resumed(
-    repository: Path, music: list[Path], tmp_path: Path
+    repository: Path, data: Path
 ) -> None:
-    async with served(repository, tmp_path / "data", live_session_seconds=1.0) as (client, _):
-        await client.index(music[0], Track(track_id="t0"))
+    async with served(repository, data, live_session_seconds=3.0) as (client, _):
         *_, last = await updates(client, held(asyncio.Event(), scene(0, 1)))
         assert last.ending == "session time"
         *_, last = await updates(client, scene(1, 2), resume_token=last.resume_token)

@@ -48,7 +48,7 @@ def iter_pictures(source: str | BinaryIO, rate: float) -> Iterator[LivePicture]:
         InvalidMedia: it cannot be opened, or holds no video.
     """
     try:
-        container = av.open(source, timeout=_SILENT_SECONDS)
+        container = av.open(source, "r", timeout=_SILENT_SECONDS)
     except FileNotFoundError as error:
         raise NotFound(f"{source}: no such file") from error
     except (av.FFmpegError, ValueError, OSError) as error:

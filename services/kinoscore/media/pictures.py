@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from enum import StrEnum
+from typing import Literal
 
 import av
 import numpy as np
 from av.codec.context import CodecContext
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
@@ -85,7 +87,7 @@ def _compressed_frame(picture_format: PictureFormat, data: bytes, limits: Limits
     if size is None:
         raise InvalidMedia(f"the bytes are not a {picture_format.upper()} picture")
     check_pixels(*size, limits)
-    codec = CodecContext.create(codec_name, "r")
+    codec: VideoCodecContext = CodecContext.create(codec_name, "r")
     codec.thread_type = "NONE"
     # A header may tell less than what follows it.
     codec.options = {"max_pixels": str(limits.max_pixels)}
@@ -137,7 +139,9 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
     return width & 0x3FFF, height & 0x3FFF
 
 
-_CODECS: dict[PictureFormat, tuple[str, Callable[[bytes], tuple[int, int] | None]]] = {
+_CODECS: dict[
+    PictureFormat, tuple[Literal["mjpeg", "png", "webp"], Callable[[bytes], tuple[int, int] | None]]
+] = {
     PictureFormat.JPEG: ("mjpeg", _jpeg_size),
     PictureFormat.PNG: ("png", _png_size),
     PictureFormat.WEBP: ("webp", _webp_size),

@@ -313,6 +313,7 @@ class _Session:
     ) -> recommend_pb2.RecommendLiveResponse:
         started = time.monotonic()
         timer = StageTimer()
+        deadline = Deadline.after(_UPDATE_SECONDS)
         update = recommend_pb2.RecommendLiveResponse()
         update.CopyFrom(self._update)
         if answer is not None:
@@ -321,8 +322,8 @@ class _Session:
         self._has_changed = False
         try:
             if answer is not None:
-                self._query = await self._fused(answer, timer)
-            await self._search(update.stream_seconds, timer)
+                self._query = await self._fused(answer, deadline, timer)
+            await self._search(update.stream_seconds, deadline, timer)
             update.stale = False
         except _LOST as error:
             self._warnings.append(error.message)
@@ -388,13 +389,12 @@ class _Session:
         )
 
     async def _fused(
-        self, answer: video_pb2.EncodeLiveResponse, timer: StageTimer
+        self, answer: video_pb2.EncodeLiveResponse, deadline: Deadline, timer: StageTimer
     ) -> list[common_pb2.Embedding]:
         embeddings = [answer.clip, *answer.windows]
-        deadline = Deadline.after(_UPDATE_SECONDS)
         return await fused(self._backends, self._catalogue, self._space, embeddings, deadline, timer)
 
-    async def _search(self, stream_seconds: float, timer: StageTimer) -> None:
+    async def _search(self, stream_seconds: float, deadline: Deadline, timer: StageTimer) -> None:
         wishes = self._wishes
         count = wishes.k + max(wishes.k, _CHALLENGERS) + len(self._list.skipped)
         clip, *windows = self._query
@@ -408,7 +408,7 @@ class _Session:
             filter=wishes.filter,
         )
         found: ranking_pb2.SearchTracksResponse = await self._backends.ranking.ask(
-            "SearchTracks", request, Deadline.after(_UPDATE_SECONDS)
+            "SearchTracks", request, deadline
         )
         timer.include(found.timings)
         hits = {hit.track.track_id: hit for hit in found.hits}

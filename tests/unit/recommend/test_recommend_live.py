@@ -1,0 +1,173 @@
+"""Live sessions when a service behind them is lost in mid-stream, with scripted services."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+
+from kinoscore.cache.memory import MemoryCache
+from kinoscore.errors import InvalidRequest, NotFound, Unavailable
+from kinoscore.recommend.backends import Backends
+from kinoscore.recommend.resuming import SavedSessions
+from kinoscore.recommend.servicer import RecommenderServicer
+from kinoscore.runtime.server import Server
+from kinoscore.runtime.settings import RecommendSettings, ServerSettings
+from kinoscore.v1 import (
+    common_pb2,
+    fusion_pb2,
+    fusion_pb2_grpc,
+    music_pb2_grpc,
+    ranking_pb2,
+    ranking_pb2_grpc,
+    recommend_pb2,
+    recommend_pb2_grpc,
+    video_pb2,
+    video_pb2_grpc,
+)
+
+SPACE = "s0123456789ab"
+WINDOW = 3.0
+
+
+class Video(video_pb2_grpc.VideoEncoderServiceServicer):
+    """One answer a chunk, each a second of the stream; goes away at a chunk of `lose`."""
+
+    def __init__(self) -> None:
+        self.calls: list[video_pb2.EncodeLiveSettings] = []
+        self.refuses = 0
+
+    async def EncodeLive(self, request_iterator: AsyncIterator[Any], context: Any) -> Any:
+        settings = (await anext(request_iterator)).settings
+        self.calls.append(settings)
+        if self.refuses:
+            self.refuses -= 1
+            raise Unavailable("not yet")
+        second = settings.resumed.clock.next_sample
+        async for request in request_iterator:
+            if request.chunk.frame.data == b"lose":
+                self.refuses = 2
+                raise Unavailable("gone")
+            second += 1
+            start = max(0.0, second - WINDOW)
+            yield video_pb2.EncodeLiveResponse(
+                space=SPACE,
+                window_start_seconds=start,
+                window_duration_seconds=second - start,
+                clip=common_pb2.Embedding(content=[float(second)]),
+                windows=[common_pb2.Embedding(content=[float(second)])],
+                new_frames=[video_pb2.EncodedFrame(timestamp_seconds=second - 1.0, features=[1.0])],
+                clock=video_pb2.LiveClock(next_sample=second),
+                losses=video_pb2.LiveLosses(frames_damaged=1),
+            )
+
+
+class Fusion(fusion_pb2_grpc.FusionServiceServicer):
+    async def Fuse(self, request: Any, context: Any) -> Any:
+        return fusion_pb2.FuseResponse(space=SPACE, embeddings=request.embeddings)
+
+
+class Ranking(ranking_pb2_grpc.RankingServiceServicer):
+    """The same two tracks for every search; silent in the seconds `lost`."""
+
+    def __init__(self) -> None:
+        self.lost: set[float] = set()
+        self.searches: list[ranking_pb2.SearchTracksRequest] = []
+
+    async def ListSpaces(self, request: Any, context: Any) -> Any:
+        return ranking_pb2.ListSpacesResponse(active_space=SPACE, served_spaces=[SPACE])
+
+    async def SearchTracks(self, request: Any, context: Any) -> Any:
+        self.searches.append(request)
+        if request.clip.content[0] in self.lost:
+            raise Unavailable("the vector store does not answer")
+        hits = [
+            ranking_pb2.Hit(rank=rank, score=1.0 / rank, track=common_pb2.TrackMetadata(track_id=track))
+            for rank, track in enumerate("ab", 1)
+        ]
+        return ranking_pb2.SearchTracksResponse(space=SPACE, hits=hits)
+
+
+class Music(music_pb2_grpc.MusicEncoderServiceServicer):
+    pass
+
+
+class House:
+    def __init__(self) -> None:
+        self.video, self.ranking = Video(), Ranking()
+        self.front_door: Any = None
+
+    async def live(self, *chunks: bytes, **settings: Any) -> list[recommend_pb2.RecommendLiveResponse]:
+        first = recommend_pb2.RecommendLiveSettings(**settings)
+
+        def requests() -> Any:
+            yield recommend_pb2.RecommendLiveRequest(settings=first)
+            for data in chunks:
+                frame = common_pb2.Frame(data=data)
+                yield recommend_pb2.RecommendLiveRequest(chunk=common_pb2.MediaChunk(frame=frame))
+
+        async with asyncio.timeout(60):
+            return [update async for update in self.front_door.RecommendLive(requests())]
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    house = House()
+    settings = ServerSettings(port=0, grace_seconds=0.0)
+    back = Server(settings)
+    for servicer in (house.video, Music(), Fusion(), house.ranking):
+        back.add(servicer)
+    address = await back.start()
+    backends = Backends(video=address, music=address, fusion=address, ranking=address)
+    front = Server(settings)
+    front.add(RecommenderServicer(backends, MemoryCache(), RecommendSettings(port=0)))
+    async with grpc.aio.insecure_channel(await front.start()) as channel:
+        house.front_door = recommend_pb2_grpc.RecommenderServiceStub(channel)
+        yield house
+    await front.stop()
+    await backends.close()
+    await back.stop()
+
+
+async def test_a_lost_video_service_is_called_again_with_the_window_and_the_gap_is_told(house: House) -> None:
+    *running, last = await house.live(b"1", b"2", b"3", b"4", b"lose", b"5", b"6")
+    assert [update.stream_seconds for update in running] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    assert len(house.video.calls) == 4
+    resumed = house.video.calls[-1].resumed
+    assert [frame.timestamp_seconds for frame in resumed.frames] == [1.0, 2.0, 3.0]
+    assert resumed.clock.next_sample == 4
+    assert last.losses.gap_seconds > 0.5
+    # One of each call that saw a frame.
+    assert last.losses.frames_damaged == 2
+
+
+async def test_a_silent_ranking_leaves_the_list_and_is_told_until_it_is_back(house: House) -> None:
+    house.ranking.lost = {2.0, 3.0}
+    *running, _ = await house.live(b"1", b"2", b"3", b"4")
+    assert [update.stale for update in running] == [False, True, True, False]
+    for update in running:
+        assert [hit.track.track_id for hit in update.hits] == ["a", "b"]
+        assert bool(update.warnings) == update.stale
+
+
+async def test_one_search_an_update_in_the_space_the_session_began_in(house: House) -> None:
+    await house.live(b"1", b"2", catalogue="c", filter="", k=3)
+    assert len(house.ranking.searches) == 2
+    for search in house.ranking.searches:
+        assert (search.catalogue, search.space) == ("c", SPACE)
+        assert search.k > 3
+
+
+async def test_an_expired_token_is_refused_and_a_lost_session_is_not_found() -> None:
+    state = recommend_pb2.LiveSession(space=SPACE)
+    cache = MemoryCache()
+    token = await SavedSessions(cache, "key", 60.0).save("id", state)
+    assert await SavedSessions(cache, "key", 60.0).load(token) == ("id", state)
+    with pytest.raises(InvalidRequest, match="not made here"):
+        await SavedSessions(cache, "another", 60.0).load(token)
+    with pytest.raises(NotFound, match="begin a new one"):
+        await SavedSessions(MemoryCache(), "key", 60.0).load(token)
+    expired = await SavedSessions(cache, "key", -10.0).save("id", state)
+    with pytest.raises(InvalidRequest, match="expired"):
+        await SavedSessions(cache, "key", 60.0).load(expired)
