@@ -6,6 +6,7 @@ server raised them. `timeout` is in seconds and spans the whole call; without it
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,7 +25,7 @@ from kinoscore._client_values import (
 )
 from kinoscore.errors import InvalidRequest, KinoscoreError
 from kinoscore.runtime.channels import channel_options
-from kinoscore.runtime.relay import answer_to_stream, send_all
+from kinoscore.runtime.relay import answer_to_stream, answers_to_stream
 from kinoscore.runtime.status import from_rpc_error
 from kinoscore.v1 import (
     common_pb2,
@@ -395,21 +396,12 @@ class AsyncClient:
             space=space,
         )
         call = self._recommender.RecommendLive(timeout=timeout)
-        sending = asyncio.create_task(send_all(call, live_messages(settings, stream)))
-        sending.add_done_callback(lambda task: call.cancel() if _failure(task) else None)
         try:
-            async for message in call:
-                yield LiveUpdate.of(message)
-        except asyncio.CancelledError:
-            if failure := _failure(sending):
-                raise failure from None
-            raise
+            async with aclosing(answers_to_stream(call, live_messages(settings, stream))) as messages:
+                async for message in messages:
+                    yield LiveUpdate.of(message)
         except grpc.RpcError as error:
             raise _explained(error, self.address) from error
-        finally:
-            sending.cancel()
-            call.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
 
     async def index(
         self,
@@ -561,10 +553,6 @@ async def _in_thread(requests: Iterator[object]) -> AsyncIterator[object]:
     """Draws from an iterator that reads from a disk, without blocking the loop."""
     while (request := await asyncio.to_thread(next, requests, None)) is not None:
         yield request
-
-
-def _failure(task: "asyncio.Task[None]") -> BaseException | None:
-    return task.exception() if task.done() and not task.cancelled() else None
 
 
 def _explained(error: grpc.RpcError, address: str) -> KinoscoreError:

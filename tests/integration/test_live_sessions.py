@@ -156,30 +156,52 @@ async def test_the_list_stays_in_a_scene_and_follows_a_cut_after_the_hold_time(c
     assert 14.0 <= changes[0] <= 18.0
 
 
-async def test_controls_change_the_list_in_mid_stream(client: AsyncClient) -> None:
-    first = ids((await updates(client, scene(0, 2), k=6))[0])
-    pinned, skipped = first[-1], first[0]
+class Conversation:
+    """A session in which what is sent depends on what came."""
 
-    async def stream() -> AsyncIterator[Any]:
-        for frame in scene(0, 2):
-            yield frame
-        yield LiveControl(k=3, pin=pinned, skip=(skipped,))
-        for frame in scene(2, 4):
-            yield frame
-        yield LiveControl(filter='licence = "CC0-1.0"', pin="")
-        for frame in scene(4, 6):
-            yield frame
+    def __init__(self, client: AsyncClient, **wishes: Any) -> None:
+        self._parts: asyncio.Queue[Any] = asyncio.Queue()
+        self.updates = client.live(self._stream(), **wishes)
 
-    *_, last = running = [update async for update in client.live(stream(), k=6)]
-    in_the_middle = next(update for update in running if update.stream_seconds == 4.0)
-    assert len(in_the_middle.hits) == 3
-    assert pinned in ids(in_the_middle)
-    assert in_the_middle.pin is not None
-    assert in_the_middle.pin.track_id == pinned
-    assert skipped not in ids(in_the_middle)
-    assert {hit.track.licence for hit in last.hits} == {"CC0-1.0"}
-    assert skipped not in ids(last)
-    assert last.pin is None
+    async def _stream(self) -> AsyncIterator[Any]:
+        while (part := await self._parts.get()) is not None:
+            yield part
+
+    async def after(self, *parts: Any) -> LiveUpdate:
+        """The update that follows when these are sent, a second of the stream or a change."""
+        for part in parts:
+            self._parts.put_nowait(part)
+        async with asyncio.timeout(SECONDS):
+            return await anext(self.updates)
+
+
+async def test_a_change_acts_at_once(client: AsyncClient) -> None:
+    session = Conversation(client, k=6)
+    async with aclosing(session.updates):
+        first = ids(await session.after(*scene(0, 1)))
+        pinned, skipped = first[-1], first[0]
+        update = await session.after(LiveControl(k=3, pin=pinned, skip=(skipped,)))
+        assert ids(update) == [*first[1:3], pinned]
+        assert update.changes.left == (skipped, *first[3:-1])
+        assert update.pin is not None
+        assert (update.pin.track_id, update.stream_seconds) == (pinned, 1.0)
+        update = await session.after(LiveControl(filter='licence = "CC0-1.0"', pin=""))
+        assert {hit.track.licence for hit in update.hits} == {"CC0-1.0"}
+        assert skipped not in ids(update)
+        assert update.pin is None
+        assert (await session.after(*scene(1, 2))).stream_seconds == 2.0
+
+
+async def test_a_pinned_track_is_told_when_the_scene_has_left_it(client: AsyncClient) -> None:
+    session = Conversation(client, k=2, window_seconds=2.0, hold_seconds=1.0, margin=0.001)
+    async with aclosing(session.updates):
+        first = await session.after(*scene(0, 1))
+        pinned = first.hits[-1].track.track_id
+        await session.after(LiveControl(pin=pinned))
+        pins = [(await session.after(*scene(n, n + 1))).pin for n in (1, 2, 3)]
+    assert pins[-1] is not None
+    assert pins[-1].time_to_change
+    assert pins[-1].moved_away_seconds == 1.0
 
 
 async def test_a_filter_that_does_not_parse_is_refused_at_once_or_with_a_warning(
@@ -198,11 +220,13 @@ async def test_a_filter_that_does_not_parse_is_refused_at_once_or_with_a_warning
 async def test_a_session_goes_on_where_it_was_with_its_window_pin_and_exclusions(
     client: AsyncClient,
 ) -> None:
-    first = ids((await updates(client, scene(0, 1), k=6))[0])
-    stream = [*scene(0, 1), LiveControl(pin=first[1], skip=(first[0],)), *scene(1, 4)]
-    *_, before = await updates(client, stream, k=3)
-    *resumed, after = await updates(client, scene(4, 6), k=3, resume_token=before.resume_token)
-    assert [update.stream_seconds for update in resumed] == [5.0, 6.0]
+    session = Conversation(client, k=3)
+    async with aclosing(session.updates):
+        first = ids(await session.after(*scene(0, 1)))
+        await session.after(LiveControl(pin=first[1], skip=(first[0],)))
+        before = await session.after(*scene(1, 2))
+    *resumed, after = await updates(client, scene(2, 4), k=3, resume_token=before.resume_token)
+    assert [update.stream_seconds for update in resumed] == [3.0, 4.0]
     assert resumed[0].changes.entered == ()
     assert after.pin is not None
     assert after.pin.track_id == first[1]

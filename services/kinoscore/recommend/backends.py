@@ -1,15 +1,15 @@
 """The four services behind the front door, and the two ways to call each of them."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import grpc
 
 from kinoscore.runtime.channels import channel_options
 from kinoscore.runtime.deadline import Deadline
-from kinoscore.runtime.relay import answer_to_stream, send_all
+from kinoscore.runtime.relay import answer_to_stream, answers_to_stream
 from kinoscore.runtime.status import from_rpc_error
 from kinoscore.runtime.telemetry import outgoing_metadata
 from kinoscore.v1 import fusion_pb2_grpc, music_pb2_grpc, ranking_pb2_grpc, video_pb2_grpc
@@ -52,31 +52,21 @@ class Backend:
         async with self.stream(method, requests, deadline) as call:
             return await call.answer()
 
-    @asynccontextmanager
-    async def conversation(
-        self, method: str, requests: AsyncIterator[object]
-    ) -> AsyncIterator[AsyncIterator[Any]]:
-        """The answers to a stream of requests, as they come; the call is cancelled at the end of the block.
+    async def answers(self, method: str, requests: AsyncIterator[object]) -> AsyncGenerator[Any, None]:
+        """The answers to a stream of requests, as they come, for as long as it takes.
 
-        Raises, while answers are read:
+        Close the generator (`contextlib.aclosing`) to cancel the call.
+
+        Raises:
             KinoscoreError: what the service raised, as the same class.
         """
         call = getattr(self._stub, method)(metadata=outgoing_metadata())
-        sending = asyncio.create_task(send_all(call, requests))
-
-        async def answers() -> AsyncIterator[Any]:
-            try:
-                async for answer in call:
-                    yield answer
-            except grpc.aio.AioRpcError as error:
-                raise from_rpc_error(error, silent=self._silent) from error
-
         try:
-            yield answers()
-        finally:
-            sending.cancel()
-            call.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
+            async with aclosing(answers_to_stream(call, requests)) as answers:
+                async for answer in answers:
+                    yield answer
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, silent=self._silent) from error
 
     @asynccontextmanager
     async def stream(

@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -450,6 +450,7 @@ class _Encoder:
         )
         self._is_lossless = settings.flow != video_pb2.LIVE_FLOW_LATEST
         self._chunks: asyncio.Queue[common_pb2.MediaChunk | None] = asyncio.Queue(_HELD_CHUNKS)
+        self._has_ended = False
         self._answer: video_pb2.EncodeLiveResponse | None = None
         self._taken = asyncio.Event()
         self._frames = deque(state.window.frames)
@@ -515,7 +516,7 @@ class _Encoder:
         return losses
 
     async def _converse(self) -> None:
-        async with self._backends.video.conversation("EncodeLive", self._requests()) as answers:
+        async with aclosing(self._backends.video.answers("EncodeLive", self._requests())) as answers:
             async for answer in answers:
                 self._take_in(answer)
                 while self._is_lossless and self._answer is not None:
@@ -529,8 +530,13 @@ class _Encoder:
         settings.CopyFrom(self._settings)
         settings.resumed.CopyFrom(self.window())
         yield video_pb2.EncodeLiveRequest(settings=settings)
-        while (chunk := await self._chunks.get()) is not None:
-            yield video_pb2.EncodeLiveRequest(chunk=chunk)
+        # The end may have gone into a call that broke off.
+        while not self._has_ended:
+            chunk = await self._chunks.get()
+            if chunk is None:
+                self._has_ended = True
+            else:
+                yield video_pb2.EncodeLiveRequest(chunk=chunk)
 
     def _take_in(self, answer: video_pb2.EncodeLiveResponse) -> None:
         if self._lost_at is not None:

@@ -1,14 +1,14 @@
-"""Sending a stream of requests on a gRPC call and waiting for its one answer."""
+"""Sending a stream of requests on a gRPC call and waiting for its answer, or its answers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Any
 
 import grpc
 
 from kinoscore.errors import Unavailable
 
-__all__ = ["answer_to_stream", "send_all"]
+__all__ = ["answer_to_stream", "answers_to_stream"]
 
 # What grpc.aio writes over the receiver's status when the call ends while a message waits for flow control.
 _REASON_LOST = "Internal error from Core"
@@ -28,22 +28,54 @@ async def answer_to_stream(call: Any, requests: AsyncIterator[object]) -> Any:
     """
     refusals: list[grpc.aio.AioRpcError] = []
     call.add_done_callback(lambda _: refusals.extend(_refusal(call)))
-    sending = asyncio.create_task(send_all(call, requests))
+    sending = asyncio.create_task(_send(call, requests))
     sending.add_done_callback(lambda task: call.cancel() if _failure(task) else None)
     try:
         return await call
     except grpc.aio.AioRpcError as error:
-        if error.details() == _REASON_LOST:
-            if refusals:
-                raise refusals[0] from error
-            raise Unavailable("the receiver ended the upload early; try again") from error
-        raise
+        raise _with_reason(error, refusals) from error
     except asyncio.CancelledError:
         if failure := _failure(sending):
             raise failure from None
         raise
     finally:
         sending.cancel()
+
+
+async def answers_to_stream(call: Any, requests: AsyncIterator[object]) -> AsyncGenerator[Any, None]:
+    """Sends the requests on a `grpc.aio` stream-stream call and yields its answers as they come.
+
+    As `answer_to_stream`. Close the generator (`contextlib.aclosing`) to cancel the call.
+
+    Raises:
+        grpc.aio.AioRpcError: the call failed.
+        Unavailable: the call was ended in the midst of a message, and the reason is lost.
+        Exception: whatever `requests` raised; the call is cancelled then.
+    """
+    refusals: list[grpc.aio.AioRpcError] = []
+    call.add_done_callback(lambda _: refusals.extend(_refusal(call)))
+    sending = asyncio.create_task(_send(call, requests))
+    sending.add_done_callback(lambda task: call.cancel() if _failure(task) else None)
+    try:
+        async for answer in call:
+            yield answer
+    except grpc.aio.AioRpcError as error:
+        raise _with_reason(error, refusals) from error
+    except asyncio.CancelledError:
+        if failure := _failure(sending):
+            raise failure from None
+        raise
+    finally:
+        sending.cancel()
+        call.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+
+
+def _with_reason(error: grpc.aio.AioRpcError, refusals: list[grpc.aio.AioRpcError]) -> Exception:
+    """The error of a call that says why, where that is known."""
+    if error.details() != _REASON_LOST:
+        return error
+    return refusals[0] if refusals else Unavailable("the receiver ended the upload early; try again")
 
 
 def _refusal(call: Any) -> Iterator[grpc.aio.AioRpcError]:
@@ -67,7 +99,7 @@ async def _read_status(call: Any) -> grpc.aio.AioRpcError:
     )
 
 
-async def send_all(call: Any, requests: AsyncIterator[object]) -> None:
+async def _send(call: Any, requests: AsyncIterator[object]) -> None:
     """Sends the requests on a `grpc.aio` call and ends its sending side; stops where the call has ended."""
     async for request in requests:
         try:

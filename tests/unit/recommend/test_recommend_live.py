@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+from support.waiting import until
 
 from kinoscore.cache.memory import MemoryCache
 from kinoscore.errors import InvalidRequest, NotFound, Unavailable
@@ -101,9 +102,13 @@ class House:
     async def live(self, *chunks: bytes, **settings: Any) -> list[recommend_pb2.RecommendLiveResponse]:
         first = recommend_pb2.RecommendLiveSettings(**settings)
 
-        def requests() -> Any:
+        async def requests() -> Any:
             yield recommend_pb2.RecommendLiveRequest(settings=first)
             for data in chunks:
+                if data == b"back":
+                    # A service that is away reads nothing: what is sent meanwhile waits, or goes with its call.
+                    await until(lambda: len(self.video.calls) > 3, seconds=60)
+                    continue
                 frame = common_pb2.Frame(data=data)
                 yield recommend_pb2.RecommendLiveRequest(chunk=common_pb2.MediaChunk(frame=frame))
 
@@ -131,7 +136,7 @@ async def house() -> AsyncIterator[House]:
 
 
 async def test_a_lost_video_service_is_called_again_with_the_window_and_the_gap_is_told(house: House) -> None:
-    *running, last = await house.live(b"1", b"2", b"3", b"4", b"lose", b"5", b"6")
+    *running, last = await house.live(b"1", b"2", b"3", b"4", b"lose", b"back", b"5", b"6")
     assert [update.stream_seconds for update in running] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     assert len(house.video.calls) == 4
     resumed = house.video.calls[-1].resumed
@@ -140,6 +145,11 @@ async def test_a_lost_video_service_is_called_again_with_the_window_and_the_gap_
     assert last.losses.gap_seconds > 0.5
     # One of each call that saw a frame.
     assert last.losses.frames_damaged == 2
+
+
+async def test_a_stream_that_ends_while_the_video_service_is_away_still_ends(house: House) -> None:
+    *_, last = await house.live(b"1", b"lose")
+    assert last.ending == recommend_pb2.LIVE_ENDING_COMPLETE
 
 
 async def test_a_silent_ranking_leaves_the_list_and_is_told_until_it_is_back(house: House) -> None:
