@@ -106,7 +106,7 @@ class House:
             yield recommend_pb2.RecommendLiveRequest(settings=first)
             for data in chunks:
                 if data == b"back":
-                    # A service that is away reads nothing: what is sent meanwhile waits, or goes with its call.
+                    # What is sent while the service is away may go with the call that broke off.
                     await until(lambda: len(self.video.calls) > 3, seconds=60)
                     continue
                 frame = common_pb2.Frame(data=data)
