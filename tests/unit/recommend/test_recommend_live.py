@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import grpc
@@ -98,8 +99,12 @@ class House:
     def __init__(self) -> None:
         self.video, self.ranking = Video(), Ranking()
         self.front_door: Any = None
+        self.other_front_door: Any = None
 
-    async def live(self, *chunks: bytes, **settings: Any) -> list[recommend_pb2.RecommendLiveResponse]:
+    async def live(
+        self, *chunks: bytes, at_the_other: bool = False, **settings: Any
+    ) -> list[recommend_pb2.RecommendLiveResponse]:
+        front_door = self.other_front_door if at_the_other else self.front_door
         first = recommend_pb2.RecommendLiveSettings(**settings)
 
         async def requests() -> Any:
@@ -113,7 +118,7 @@ class House:
                 yield recommend_pb2.RecommendLiveRequest(chunk=common_pb2.MediaChunk(frame=frame))
 
         async with asyncio.timeout(60):
-            return [update async for update in self.front_door.RecommendLive(requests())]
+            return [update async for update in front_door.RecommendLive(requests())]
 
 
 @pytest.fixture
@@ -125,14 +130,26 @@ async def house() -> AsyncIterator[House]:
         back.add(servicer)
     address = await back.start()
     backends = Backends(video=address, music=address, fusion=address, ranking=address)
-    front = Server(settings)
-    front.add(RecommenderServicer(backends, MemoryCache(), RecommendSettings(port=0)))
-    async with grpc.aio.insecure_channel(await front.start()) as channel:
-        house.front_door = recommend_pb2_grpc.RecommenderServiceStub(channel)
+    cache = MemoryCache()
+    async with AsyncExitStack() as opened:
+        opened.push_async_callback(back.stop)
+        opened.push_async_callback(backends.close)
+        stubs = []
+        for _ in range(2):
+            front = Server(settings)
+            front.add(RecommenderServicer(backends, cache, RecommendSettings(port=0, live_key="key")))
+            channel = grpc.aio.insecure_channel(await front.start())
+            opened.push_async_callback(front.stop)
+            stubs.append(recommend_pb2_grpc.RecommenderServiceStub(await opened.enter_async_context(channel)))
+        house.front_door, house.other_front_door = stubs
         yield house
-    await front.stop()
-    await backends.close()
-    await back.stop()
+
+
+async def test_another_front_door_with_the_same_cache_and_key_goes_on_with_a_session(house: House) -> None:
+    *_, last = await house.live(b"1", b"2", b"3", b"4")
+    *running, _ = await house.live(b"5", at_the_other=True, resume_token=last.resume_token)
+    assert [update.stream_seconds for update in running] == [5.0]
+    assert len(house.video.calls[-1].resumed.frames) == WINDOW
 
 
 async def test_a_lost_video_service_is_called_again_with_the_window_and_the_gap_is_told(house: House) -> None:
