@@ -207,6 +207,9 @@ class VideoSettings(ServerSettings, MediaSettings, ModelSettings):
     """`kinoscore serve video`."""
 
     port: int = _port(50051)
+    live_lag_seconds: float = Field(
+        4.0, gt=0, description="How much of a live stream may wait to be encoded: then frames are left out."
+    )
 
 
 class MusicSettings(ServerSettings, MediaSettings, ModelSettings):

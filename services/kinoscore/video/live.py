@@ -35,7 +35,7 @@ from kinoscore.runtime.requests import require_between
 from kinoscore.runtime.telemetry import StageTimer
 from kinoscore.v1 import common_pb2, video_pb2
 from kinoscore.video.assembly import EncodedFrames, WindowAssembler
-from kinoscore.video.live_sampling import FLOW_SECONDS, LiveSampler, SampleQueue, StreamClock
+from kinoscore.video.live_sampling import LiveSampler, SampleQueue, StreamClock
 from kinoscore.video.pictures import FRAME_FORMATS, decode_frame
 
 __all__ = ["LiveEncoding", "LiveParts"]
@@ -58,11 +58,13 @@ class LiveParts:
         engine: runs the frame encoder and the clip encoder.
         manifest: of the engine's models.
         limits: of single pictures.
+        lag_seconds: how much of a stream may wait to be encoded.
     """
 
     engine: InferenceEngine
     manifest: Manifest
     limits: Limits
+    lag_seconds: float
 
 
 @dataclass(slots=True, eq=False)
@@ -201,7 +203,7 @@ class LiveEncoding:
             self._clock = StreamClock(given.offset_seconds, given.last_seconds)
         self._sampler = LiveSampler(spec.frames_per_second, settings.resumed.clock.next_sample)
         self._answered_until = self._sampler.next_sample / spec.frames_per_second
-        capacity = max(2, round(FLOW_SECONDS * spec.frames_per_second))
+        capacity = max(2, round(parts.lag_seconds * spec.frames_per_second))
         self._queue: SampleQueue[_Sampled] = SampleQueue(capacity, drops=not self._is_lossless)
         self._timer = StageTimer()
         self._damaged = 0

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-__all__ = ["FLOW_SECONDS", "LiveSampler", "SampleQueue", "Samples", "StreamClock"]
+__all__ = ["LiveSampler", "SampleQueue", "Samples", "StreamClock"]
 
 Item = TypeVar("Item")
 
@@ -19,8 +19,6 @@ _ROUNDING = 1e-6
 # A larger step is a new timeline; a smaller one back is disorder, a smaller one ahead a pause.
 _STEP_BACK_SECONDS = 1.0
 _STEP_AHEAD_SECONDS = 10.0
-FLOW_SECONDS = 4.0
-"""How much of the stream may wait to be encoded."""
 
 
 @dataclass(slots=True)

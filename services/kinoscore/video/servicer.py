@@ -81,7 +81,8 @@ class VideoEncoderServicer(video_pb2_grpc.VideoEncoderServiceServicer):
             raise InvalidRequest("the first message must be the settings; chunks follow", field="settings")
         catalogue_name(first.settings.catalogue, field="settings.catalogue")
         require_space(first.settings.space, self._manifest.space, field="settings.space")
-        encoding = LiveEncoding(LiveParts(self._engine, self._manifest, self._limits), first.settings)
+        parts = LiveParts(self._engine, self._manifest, self._limits, self._settings.live_lag_seconds)
+        encoding = LiveEncoding(parts, first.settings)
         async with aclosing(encoding.answers(_chunks(request_iterator))) as answers:
             async for answer in answers:
                 yield answer
