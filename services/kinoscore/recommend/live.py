@@ -215,7 +215,7 @@ class _Session:
         self._space = state.space
         self._catalogue = settings.catalogue
         self._wishes = self._proven = wishes
-        margin = settings.margin if settings.HasField("margin") else 0.02
+        margin = settings.margin if settings.HasField("margin") else 0.05
         hold_seconds = settings.hold_seconds if settings.HasField("hold_seconds") else 2.0
         self._list = StableList(
             wishes.k,
