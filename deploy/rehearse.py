@@ -230,6 +230,7 @@ def main() -> None:
         "REDIS_PASSWORD": secrets.token_hex(16),
         "MINIO_ROOT_USER": secrets.token_hex(8),
         "MINIO_ROOT_PASSWORD": secrets.token_hex(16),
+        "KINOSCORE_LIVE_KEY": secrets.token_hex(16),
         "COMPOSE_PROFILES": "sample",
         "KINOSCORE_PORT": str(free_port()),
     }

@@ -23,7 +23,7 @@ DEPLOY = ROOT / "deploy"
 OURS = {"recommend", "video", "music", "fusion", "ranking", "migrate", "models", "sample", "cli"}
 ENGINES = {"triton", "milvus", "etcd", "minio", "redis"}
 JOBS = {"migrate", "models", "sample", "cli"}
-SECRETS = {"REDIS_PASSWORD", "MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD"}
+SECRETS = {"REDIS_PASSWORD", "MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD", "KINOSCORE_LIVE_KEY"}
 # `${NAME}`, `${NAME:-default}`, `${NAME:?message}`; not `$$`, which reaches the container as `$`.
 VARIABLE = re.compile(r"(?<!\$)\$\{(?P<name>\w+)(?::(?P<kind>[-?])(?P<rest>[^}]*))?\}")
 
@@ -126,6 +126,7 @@ def test_no_secret_has_a_default() -> None:
         "REDIS_PASSWORD",
         "MINIO_ROOT_USER",
         "MINIO_ROOT_PASSWORD",
+        "KINOSCORE_LIVE_KEY",
     ]
 
 
