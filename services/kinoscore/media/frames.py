@@ -82,8 +82,10 @@ class SampledVideo:
         yield from self._reader.decode(None)
 
     def _gated(self) -> "Iterator[tuple[Packet[VideoStream], bool]]":
-        for packet in self._reader.packets():
+        for number, packet in enumerate(self._reader.packets()):
             timestamp = None if packet.pts is None else packet.pts * self._time_base
+            if number == 0 and timestamp is not None and packet.is_keyframe and not packet.is_discard:
+                self._gate.expect_start(timestamp)
             yield from self._gate.offer(timestamp, packet)
         yield from self._gate.finish()
 

@@ -28,9 +28,9 @@ def test_each_sample_takes_the_last_frame_that_is_not_later(times: list[float], 
         assert frame == max(time for time in times if time <= number / rate + 1e-6)
 
 
-@given(TIMES, RATES, st.data())
+@given(TIMES, RATES, st.booleans(), st.data())
 def test_frames_that_the_gate_does_not_want_are_not_missed(
-    times: list[float], rate: float, data: st.DataObject
+    times: list[float], rate: float, is_foreseen: bool, data: st.DataObject
 ) -> None:
     # Order of decoding: within groups of up to 8 frames anything goes, as with pyramids of B frames.
     decoding_order: list[float] = []
@@ -40,7 +40,10 @@ def test_frames_that_the_gate_does_not_want_are_not_missed(
         decoding_order += data.draw(st.permutations(rest[:size]))
         rest = rest[size:]
     gate: PacketGate[float] = PacketGate(rate)
-    gate.start_at(5.0)
+    if is_foreseen:
+        gate.expect_start(decoding_order[0] + 5.0)
+    else:
+        gate.start_at(5.0)
     decided = [item for time in decoding_order for item in gate.offer(time + 5.0, time)] + list(gate.finish())
 
     assert [packet for packet, _ in decided] == decoding_order
@@ -67,6 +70,23 @@ def test_until_the_first_frame_is_shown_every_packet_is_wanted() -> None:
     early = 50 - LOOKAHEAD_PACKETS
     # Half a second after the first frame is 0.54 s, in the midst of frame 13; and so on.
     assert [number for number, wanted in decided if wanted] == [*range(early), 26, 38, 49]
+
+
+def test_a_first_packet_that_is_shown_first_starts_the_clip() -> None:
+    gate: PacketGate[int] = PacketGate(2.0)
+    gate.expect_start(0.04)
+    decided = [item for number in range(1, 51) for item in gate.offer(number / 25, number)]
+    decided += gate.finish()
+    assert [number for number, wanted in decided if wanted] == [1, 13, 26, 38, 50]
+
+
+def test_a_first_packet_that_others_are_shown_before_does_not() -> None:
+    gate: PacketGate[int] = PacketGate(2.0)
+    gate.expect_start(0.08)
+    times = [0.08, 0.0, 0.04, *(number / 25 for number in range(3, 50))]
+    decided = [item for number, time in enumerate(times) for item in gate.offer(time, number)]
+    assert decided
+    assert all(wanted for _, wanted in decided)
 
 
 def test_without_timestamps_every_packet_is_wanted() -> None:
