@@ -16,7 +16,11 @@ import onnxruntime
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-__all__ = ["BareRecommender"]
+__all__ = ["SPIN_SECONDS", "BareRecommender"]
+
+SPIN_SECONDS = 0.25
+"""For about a tenth of a second after a run, ONNX Runtime's threads look for more work at full speed. Whoever
+is measured next waits for longer, or pays for that."""
 
 Floats = NDArray[np.float32]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from bare import BareRecommender
+from bare import SPIN_SECONDS, BareRecommender
 from harness import Spread, arguments, conditions, cores, progress, running_server, show
 from material import Library, distinct, store, write_clip
 
@@ -28,8 +28,6 @@ K = 10
 # Below the resolution of a score, above that of the weight on the wire (float32).
 WEIGHT_STEP = 1e-6
 SCORE_TOLERANCE = 1e-3
-# Before each measurement, so that neither side pays for what the other leaves running.
-PAUSE_SECONDS = 0.05
 BOOTSTRAP_DRAWS = 10_000
 
 Answer = TypeVar("Answer")
@@ -144,7 +142,7 @@ def measure(number: int, client: Client, bare: BareRecommender, clip: Path, mani
 
 def timed(work: Callable[[], Answer]) -> tuple[Answer, float, float]:
     """What the work returns, its seconds, and those of the processor in this process."""
-    time.sleep(PAUSE_SECONDS)
+    time.sleep(SPIN_SECONDS)
     processor, clock = time.process_time(), time.perf_counter()
     answer = work()
     return answer, time.perf_counter() - clock, time.process_time() - processor

@@ -20,7 +20,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
-from bare import BareRecommender
+from bare import SPIN_SECONDS, BareRecommender
 from harness import Spread, arguments, conditions, cores, progress, running_server, show
 from material import Library, store, write_clip
 
@@ -167,7 +167,9 @@ async def rounds(sides: Sides, count: int, number: int) -> dict[str, Spread]:
     """Seconds of either side, in turn; the first round is not counted."""
     seconds: dict[str, list[float]] = {"kinoscore": [], "bare": []}
     for turn in range(number + 1):
-        ours, theirs = await sides.kinoscore(count), await asyncio.to_thread(sides.bare, count)
+        ours = await sides.kinoscore(count)
+        theirs = await asyncio.to_thread(sides.bare, count)
+        await asyncio.sleep(SPIN_SECONDS)
         if turn:
             seconds["kinoscore"].append(ours)
             seconds["bare"].append(theirs)
