@@ -479,14 +479,10 @@ class _Encoder:
 
     def losses(self) -> video_pb2.LiveLosses:
         """All since the session began."""
-        past, now = self._past_losses, self._call_losses
-        gap = 0.0 if self._lost_at is None else time.monotonic() - self._lost_at
-        return video_pb2.LiveLosses(
-            frames_dropped=past.frames_dropped + now.frames_dropped,
-            frames_damaged=past.frames_damaged + now.frames_damaged,
-            times_repaired=past.times_repaired + now.times_repaired,
-            gap_seconds=past.gap_seconds + now.gap_seconds + gap,
-        )
+        losses = self._counted_losses()
+        if self._lost_at is not None:
+            losses.gap_seconds += time.monotonic() - self._lost_at
+        return losses
 
     def window(self) -> video_pb2.LiveWindow:
         """What another video service must know to go on."""
@@ -506,14 +502,19 @@ class _Encoder:
                 return
             except _LOST:
                 self._lost_at = self._lost_at or time.monotonic()
-                self._past_losses = self.losses_of_calls()
+                self._past_losses = self._counted_losses()
                 self._call_losses = video_pb2.LiveLosses()
                 await asyncio.sleep(_RETRY_SECONDS)
 
-    def losses_of_calls(self) -> video_pb2.LiveLosses:
-        losses = self.losses()
-        losses.gap_seconds = self._past_losses.gap_seconds + self._call_losses.gap_seconds
-        return losses
+    def _counted_losses(self) -> video_pb2.LiveLosses:
+        """Those of all calls; a gap counts once it is over."""
+        past, now = self._past_losses, self._call_losses
+        return video_pb2.LiveLosses(
+            frames_dropped=past.frames_dropped + now.frames_dropped,
+            frames_damaged=past.frames_damaged + now.frames_damaged,
+            times_repaired=past.times_repaired + now.times_repaired,
+            gap_seconds=past.gap_seconds + now.gap_seconds,
+        )
 
     async def _converse(self) -> None:
         async with aclosing(self._backends.video.answers("EncodeLive", self._requests())) as answers:
