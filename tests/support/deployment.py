@@ -8,12 +8,12 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from pymilvus import MilvusClient
+from pymilvus import MilvusClient, MilvusException
 from support.links import Link, Network
 from support.milvus_server import MilvusServer, milvus_server
 from support.redis_server import RedisServer, redis_server
@@ -33,6 +33,7 @@ OTHER_SPACE = "s000000000000"
 """A space that the vector store has, and for which there are no models."""
 START_SECONDS = 300
 STOP_SECONDS = 60
+QUERY_SECONDS = 2.0
 ENGINES = ("triton", "milvus", "redis")
 SERVICES = ("video", "music", "fusion", "ranking", "recommend")
 
@@ -158,14 +159,25 @@ class Deployment:
             asyncio.run(migrate(self.milvus.url, space, vector_dimension(self.manifest)))
 
     def restart_milvus(self) -> None:
-        """Starts it again; returns when it holds the index in memory.
+        """Starts it again; returns when it answers questions about the index.
 
-        One that was killed takes half a minute for that: it waits for the lease of its former life to end.
+        One that was killed takes half a minute for that: it waits for the lease of its former life to end,
+        and may call the index loaded all the while.
         """
         self.milvus.start()
+        name = collection_name(self.manifest.space)
         client = MilvusClient(self.milvus.url, timeout=START_SECONDS, dedicated=True)
+
+        def answers() -> bool:
+            with suppress(MilvusException):
+                client.query(name, 'pk == ""', consistency_level="Strong", timeout=QUERY_SECONDS)
+                return True
+            return False
+
         try:
-            client.load_collection(collection_name(self.manifest.space), timeout=START_SECONDS)
+            client.load_collection(name, timeout=START_SECONDS)
+            assert self.milvus.process is not None
+            assert became_ready(self.milvus.process, answers, seconds=START_SECONDS), "Milvus has no index"
         finally:
             client.close()
 
