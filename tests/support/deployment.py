@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import psutil
 from pymilvus import MilvusClient, MilvusException
 from support.links import Link, Network
@@ -169,7 +170,7 @@ class Deployment:
         client = MilvusClient(self.milvus.url, timeout=START_SECONDS, dedicated=True)
 
         def answers() -> bool:
-            with suppress(MilvusException):
+            with suppress(MilvusException, grpc.RpcError):
                 client.query(name, 'pk == ""', consistency_level="Strong", timeout=QUERY_SECONDS)
                 return True
             return False
