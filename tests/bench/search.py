@@ -1,11 +1,11 @@
 """How well and how fast a Milvus server is searched: recall against exact search, and what the service adds.
 
 The library is passages of generated music, encoded by the shipped models, and vectors drawn around them, as
-passages of alike music lie, up to the number of rows. Half of the queries are other encoded passages, half
-are drawn. Recall@10 compares what the store finds with an exact search by numpy, without a filter and with
-one that keeps 5 % of the tracks. The ratio compares a request to the ranking service, answered by no cache,
-with the very calls of pymilvus that it makes, made again bare in the same process, in turn. The server is
-started for the run, or named with --vectors.
+passages of alike music lie, up to the number of rows: content and emotion are drawn, and fused by the models.
+Half of the queries are other encoded passages, half are drawn. Recall@10 compares what the store finds with
+an exact search by numpy, without a filter and with one that keeps 5 % of the tracks. The ratio compares a
+request to the ranking service, answered by no cache, with the very calls of pymilvus that it makes, made
+again bare in the same process, in turn. The server is started for the run, or named with --vectors.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from kinoscore.cache import open_cache
 from kinoscore.inference import Manifest, ModelRepository, default_repository
+from kinoscore.inference.onnx import OnnxEngine
 from kinoscore.ranking import rows, spaces
 from kinoscore.ranking.engines import open_engine
 from kinoscore.ranking.filters import Comparison
@@ -52,6 +53,10 @@ CALL_SECONDS = 600.0
 CALLS = ("describe_alias", "query", "search")
 
 
+Fuse = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
+"""Content [n, c] and emotion [n, e] to fused embeddings [n, f]."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Material:
     """What is stored and what is asked.
@@ -69,7 +74,14 @@ class Material:
 
     @classmethod
     def draw(
-        cls, blocks: Blocks, encoded: NDArray[np.float32], *, tracks: int, passages: int, queries: int
+        cls,
+        blocks: Blocks,
+        encoded: NDArray[np.float32],
+        fuse: "Fuse",
+        *,
+        tracks: int,
+        passages: int,
+        queries: int,
     ) -> "Material":
         """Fills up with vectors around encoded passages, of which some are kept back as queries."""
         random = np.random.default_rng(0)
@@ -77,13 +89,15 @@ class Material:
         whole_tracks = stored[: len(stored) // passages * passages].reshape(-1, passages, blocks.total)
 
         def near(*shape: int) -> NDArray[np.float32]:
-            own = blocks.split(stored[random.integers(0, len(stored), shape)])
+            _, *own = blocks.split(stored[random.integers(0, len(stored), np.prod(shape))])
             noisy = [
                 block + NOISE * random.standard_normal(block.shape) / np.sqrt(block.shape[-1])
                 for block in own
             ]
-            unit = [block / np.linalg.norm(block, axis=-1, keepdims=True) for block in noisy]
-            return np.concatenate(unit, axis=-1).astype(np.float32)
+            content, emotion = (
+                (block / np.linalg.norm(block, axis=-1, keepdims=True)).astype(np.float32) for block in noisy
+            )
+            return np.concatenate([fuse(content, emotion), content, emotion], axis=-1).reshape(*shape, -1)
 
         drawn = near(tracks - len(whole_tracks), passages)
         return cls(
@@ -104,12 +118,18 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=200, help="queries measured (default: 200)")
     options = parser.parse_args()
     found = conditions()
-    manifest = ModelRepository.load(options.repository or default_repository()).manifest
+    repository = ModelRepository.load(options.repository or default_repository())
+    manifest = repository.manifest
     sizes = manifest.dimensions
     blocks = Blocks(sizes.fused, sizes.content, sizes.emotion)
     encoded = encode(options.encoded, options.repository)
     material = Material.draw(
-        blocks, encoded, tracks=options.tracks, passages=options.passages, queries=options.queries
+        blocks,
+        encoded,
+        fusion(repository),
+        tracks=options.tracks,
+        passages=options.passages,
+        queries=options.queries,
     )
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="kinoscore-bench-")))
@@ -142,6 +162,17 @@ def encode(count: int, repository: Path | None) -> NDArray[np.float32]:
         paths = write_tracks(Path(folder), count=count, seconds=TRACK_SECONDS)
         progress("encoding them")
         return np.concatenate(list(encoded_passages(paths, server.address)))
+
+
+def fusion(repository: ModelRepository) -> Fuse:
+    """The fusion model of a repository, in this process."""
+    engine = OnnxEngine(repository)
+
+    def fuse(content: NDArray[np.float32], emotion: NDArray[np.float32]) -> NDArray[np.float32]:
+        inputs = {"content": content, "emotion": emotion}
+        return asyncio.run(engine.infer("fusion", inputs, timeout=CALL_SECONDS)).outputs["fused"]
+
+    return fuse
 
 
 def fill(url: str, manifest: Manifest, material: Material) -> None:

@@ -11,7 +11,7 @@ from dualpath.networks.music_statistics import PassageStatistics, WindowStatisti
 from dualpath.networks.picture_texture import PictureTexture
 
 MUSIC = MusicNumbers()
-TEXTURE = PictureTexture(VideoNumbers())
+PICTURE_TEXTURE = PictureTexture(VideoNumbers())
 GLINTS, STEEPNESS, STEEPNESS_OF_SHAPES = slice(0, 5), 5, 35
 SPECTRUM, RINGS = slice(65, 149), slice(149, 293)
 PEAKS, COLOUR_PEAKS = slice(161, 173), slice(257, 269)
@@ -22,8 +22,12 @@ SLOPES = MOTION + 3 * 33
 ROWS, COLUMNS = torch.meshgrid(torch.arange(80.0), torch.arange(128.0), indexing="ij")
 
 
+def _textures(pictures: torch.Tensor) -> torch.Tensor:
+    return PICTURE_TEXTURE(pictures, torch.nn.functional.avg_pool2d(pictures, 2))
+
+
 def _texture(luminance: torch.Tensor) -> torch.Tensor:
-    return TEXTURE(luminance.expand(1, 3, 80, 128))[0]
+    return _textures(luminance.expand(1, 3, 80, 128))[0]
 
 
 def _edge(width: float, contrast: float) -> torch.Tensor:
@@ -61,8 +65,8 @@ def test_white_specks_are_glints_and_coloured_ones_are_not() -> None:
     specks[:, :, 8::16, 8::16] = 1.0
     coloured = specks.clone()
     coloured[:, 2] = 0.0
-    assert float(TEXTURE(specks)[0, 4]) > 0.002
-    assert float(TEXTURE(coloured)[0, GLINTS].abs().max()) < 1e-5
+    assert float(_textures(specks)[0, 4]) > 0.002
+    assert float(_textures(coloured)[0, GLINTS].abs().max()) < 1e-5
 
 
 def test_glints_over_a_soft_picture_leave_its_shapes_soft() -> None:
@@ -95,7 +99,7 @@ def test_colours_are_as_peaked_whichever_hue_they_have() -> None:
     pictures = [
         grey + lattice * (hue - weights @ hue).view(1, 3, 1, 1) for hue in (red, blue)
     ]  # neither has a lattice in its luminance
-    peaks = [TEXTURE(picture)[0, COLOUR_PEAKS] for picture in pictures]
+    peaks = [_textures(picture)[0, COLOUR_PEAKS] for picture in pictures]
     assert float(peaks[0].max()) > 2.0
     assert int(peaks[0].argmax()) == int(peaks[1].argmax())
 
