@@ -4,7 +4,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from kinoscore._client_values import Emotion, EmotionPoint, Hit, KeyFrame, Timings
+from kinoscore._client_values import Emotion, EmotionPoint, Hit, KeyFrame, Timings, checked_count
 from kinoscore.errors import InvalidRequest
 from kinoscore.v1 import common_pb2, recommend_pb2, video_pb2
 
@@ -177,7 +177,7 @@ def live_settings(
     """The first message of a session."""
     settings = recommend_pb2.RecommendLiveSettings(
         catalogue=catalogue,
-        k=_count(k),
+        k=checked_count(k, field="settings.k"),
         weights=common_pb2.Weights(fused=fused_weight, content=content_weight, emotion=emotion_weight),
         filter=filter,
         space=space,
@@ -210,7 +210,7 @@ def live_message(part: LiveInput) -> recommend_pb2.RecommendLiveRequest:
         return recommend_pb2.RecommendLiveRequest(chunk=common_pb2.MediaChunk(frame=frame))
     weights = (part.fused_weight, part.content_weight, part.emotion_weight)
     control = recommend_pb2.LiveControl(
-        k=_count(part.k),
+        k=checked_count(part.k, field="settings.k"),
         filter=part.filter,
         weights=None
         if weights == (None, None, None)
@@ -232,9 +232,3 @@ async def live_messages(
     else:
         for part in stream:
             yield live_message(part)
-
-
-def _count(k: int | None) -> int | None:
-    if k is not None and not 0 <= k < 2**32:
-        raise InvalidRequest(f"k must be a whole number from 0 up, not {k}", field="settings.k")
-    return k

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kinoscore.errors import InvalidRequest
 from kinoscore.v1 import common_pb2, ranking_pb2, recommend_pb2, video_pb2
 
 __all__ = [
@@ -18,7 +19,20 @@ __all__ = [
     "Timings",
     "Track",
     "TrackUpdate",
+    "checked_count",
 ]
+
+
+def checked_count(value: int | None, *, field: str) -> int | None:
+    """The value itself.
+
+    Raises:
+        InvalidRequest: it is none that can be sent as an unsigned number.
+    """
+    if value is not None and not 0 <= value < 2**32:
+        name = field.rpartition(".")[2]
+        raise InvalidRequest(f"{name} must be a whole number from 0 up, not {value}", field=field)
+    return value
 
 
 @dataclass(frozen=True, slots=True)

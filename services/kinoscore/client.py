@@ -22,8 +22,9 @@ from kinoscore._client_values import (
     StoredTrack,
     Track,
     TrackUpdate,
+    checked_count,
 )
-from kinoscore.errors import InvalidRequest, KinoscoreError
+from kinoscore.errors import KinoscoreError
 from kinoscore.runtime.channels import channel_options
 from kinoscore.runtime.relay import answer_to_stream, answers_to_stream
 from kinoscore.runtime.status import from_rpc_error
@@ -504,14 +505,14 @@ def _recommend_settings(
     catalogue: str,
     space: str,
 ) -> recommend_pb2.RecommendSettings:
-    for name, value in (("k", k), ("max_per_artist", max_per_artist)):
-        if value is not None and not 0 <= value < 2**32:
-            raise InvalidRequest(
-                f"{name} must be a whole number from 0 up, not {value}", field=f"settings.{name}"
-            )
     weights = common_pb2.Weights(fused=fused_weight, content=content_weight, emotion=emotion_weight)
     return recommend_pb2.RecommendSettings(
-        catalogue=catalogue, k=k, weights=weights, filter=filter, max_per_artist=max_per_artist, space=space
+        catalogue=catalogue,
+        k=checked_count(k, field="settings.k"),
+        weights=weights,
+        filter=filter,
+        max_per_artist=checked_count(max_per_artist, field="settings.max_per_artist"),
+        space=space,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 
+from kinoscore.errors import DeadlineExceeded, ResourceExhausted, Unavailable
 from kinoscore.runtime.channels import channel_options
 from kinoscore.runtime.deadline import Deadline
 from kinoscore.runtime.relay import answer_to_stream, answers_to_stream
@@ -14,7 +15,10 @@ from kinoscore.runtime.status import from_rpc_error
 from kinoscore.runtime.telemetry import outgoing_metadata
 from kinoscore.v1 import fusion_pb2_grpc, music_pb2_grpc, ranking_pb2_grpc, video_pb2_grpc
 
-__all__ = ["Backend", "Backends", "StreamCall"]
+__all__ = ["LOST", "Backend", "Backends", "StreamCall"]
+
+LOST = (Unavailable, DeadlineExceeded, ResourceExhausted)
+"""What says that a service is away, late or full: it may answer later."""
 
 
 class Backend:

@@ -21,10 +21,9 @@ from kinoscore.errors import (
     DeadlineExceeded,
     InvalidRequest,
     QueueFull,
-    ResourceExhausted,
     Unavailable,
 )
-from kinoscore.recommend.backends import Backends
+from kinoscore.recommend.backends import LOST, Backends
 from kinoscore.recommend.fusing import fused
 from kinoscore.recommend.resuming import SavedSessions, new_session_id
 from kinoscore.recommend.spaces import space_to_search_in
@@ -45,7 +44,6 @@ _MOST_TRACKS = 100
 _MOST_SKIPPED = 500
 # Tracks beyond the list whose scores are looked at: a challenger should be known before it is due.
 _CHALLENGERS = 10
-_LOST = (Unavailable, DeadlineExceeded, ResourceExhausted)
 
 
 class LiveSessionSettings(Protocol):
@@ -325,7 +323,7 @@ class _Session:
                 self._query = await self._fused(answer, deadline, timer)
             await self._search(update.stream_seconds, deadline, timer)
             update.stale = False
-        except _LOST as error:
+        except LOST as error:
             self._warnings.append(error.message)
             update.stale = True
         except InvalidRequest as error:
@@ -500,7 +498,7 @@ class _Encoder:
             try:
                 await self._converse()
                 return
-            except _LOST:
+            except LOST:
                 self._lost_at = self._lost_at or time.monotonic()
                 self._past_losses = self._counted_losses()
                 self._call_losses = video_pb2.LiveLosses()

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
-from kinoscore.errors import DeadlineExceeded, InvalidRequest, ResourceExhausted, Unavailable
-from kinoscore.recommend.backends import Backends
+from kinoscore.errors import InvalidRequest
+from kinoscore.recommend.backends import LOST, Backends
 from kinoscore.runtime.deadline import Deadline
 from kinoscore.runtime.requests import catalogue_name, require_track_count
 from kinoscore.v1 import common_pb2, ranking_pb2, recommend_pb2
@@ -66,5 +66,5 @@ async def check_filter(
         request = ranking_pb2.ListTracksRequest(
             catalogue=catalogue, space=space, filter=filter_text, page_size=1
         )
-        with suppress(Unavailable, DeadlineExceeded, ResourceExhausted):
+        with suppress(*LOST):
             await backends.ranking.ask("ListTracks", request, deadline)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -26,20 +27,8 @@ async def answer_to_stream(call: Any, requests: AsyncIterator[object]) -> Any:
         Unavailable: the call was ended in the midst of a message, and the reason is lost.
         Exception: whatever `requests` raised; the call is cancelled then.
     """
-    refusals: list[grpc.aio.AioRpcError] = []
-    call.add_done_callback(lambda _: refusals.extend(_refusal(call)))
-    sending = asyncio.create_task(_send(call, requests))
-    sending.add_done_callback(lambda task: call.cancel() if _failure(task) else None)
-    try:
+    async with _sent(call, requests):
         return await call
-    except grpc.aio.AioRpcError as error:
-        raise _with_reason(error, refusals) from error
-    except asyncio.CancelledError:
-        if failure := _failure(sending):
-            raise failure from None
-        raise
-    finally:
-        sending.cancel()
 
 
 async def answers_to_stream(call: Any, requests: AsyncIterator[object]) -> AsyncGenerator[Any, None]:
@@ -52,13 +41,28 @@ async def answers_to_stream(call: Any, requests: AsyncIterator[object]) -> Async
         Unavailable: the call was ended in the midst of a message, and the reason is lost.
         Exception: whatever `requests` raised; the call is cancelled then.
     """
+    async with _sent(call, requests) as sending:
+        try:
+            async for answer in call:
+                yield answer
+        finally:
+            sending.cancel()
+            call.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _sent(call: Any, requests: AsyncIterator[object]) -> "AsyncIterator[asyncio.Task[None]]":
+    """Sends the requests while the block takes what the call gives, in a task that ends with the block.
+
+    What the block meets comes out as what it was: the receiver's status, or the error of the source.
+    """
     refusals: list[grpc.aio.AioRpcError] = []
     call.add_done_callback(lambda _: refusals.extend(_refusal(call)))
     sending = asyncio.create_task(_send(call, requests))
     sending.add_done_callback(lambda task: call.cancel() if _failure(task) else None)
     try:
-        async for answer in call:
-            yield answer
+        yield sending
     except grpc.aio.AioRpcError as error:
         raise _with_reason(error, refusals) from error
     except asyncio.CancelledError:
@@ -67,8 +71,6 @@ async def answers_to_stream(call: Any, requests: AsyncIterator[object]) -> Async
         raise
     finally:
         sending.cancel()
-        call.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
 
 
 def _with_reason(error: grpc.aio.AioRpcError, refusals: list[grpc.aio.AioRpcError]) -> Exception:

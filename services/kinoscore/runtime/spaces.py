@@ -30,8 +30,7 @@ def _by_settings(method: str) -> Callable[["_InSpaces", AsyncIterator[Any], Cont
     """A call with a stream of requests, whose settings at the head name the space."""
 
     async def answer(self: "_InSpaces", request_iterator: AsyncIterator[Any], context: Context) -> Any:
-        space, requests = await _space_of(request_iterator)
-        servicer = in_space(self.served, space, field="settings.space")
+        servicer, requests = await self.chosen(request_iterator)
         return await getattr(servicer, method)(requests, context)
 
     return answer
@@ -42,6 +41,11 @@ class _InSpaces:
 
     def __init__(self, served: Mapping[str, Any]) -> None:
         self.served = served
+
+    async def chosen(self, requests: AsyncIterator[Any]) -> tuple[Any, AsyncIterator[Any]]:
+        """The servicer of the space that the settings at the head of a stream name, and the whole stream."""
+        space, whole = await _space_of(requests)
+        return in_space(self.served, space, field="settings.space"), whole
 
     async def check(self, deadline: Deadline) -> None:
         """As `check_any`."""
@@ -56,8 +60,7 @@ class VideoInSpaces(_InSpaces, video_pb2_grpc.VideoEncoderServiceServicer):
     async def EncodeLive(
         self, request_iterator: AsyncIterator[video_pb2.EncodeLiveRequest], context: Context
     ) -> AsyncIterator[video_pb2.EncodeLiveResponse]:
-        space, requests = await _space_of(request_iterator)
-        servicer = in_space(self.served, space, field="settings.space")
+        servicer, requests = await self.chosen(request_iterator)
         async with aclosing(servicer.EncodeLive(requests, context)) as answers:
             async for answer in answers:
                 yield answer

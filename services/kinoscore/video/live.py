@@ -26,7 +26,6 @@ from kinoscore.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from kinoscore.inference.embeddings import EncodedStretches
 from kinoscore.inference.engine import InferenceEngine
 from kinoscore.inference.repository import Manifest, VideoSpec
 from kinoscore.media.keyframes import KeyFrameSelector
@@ -35,6 +34,7 @@ from kinoscore.runtime.requests import require_between
 from kinoscore.runtime.telemetry import StageTimer
 from kinoscore.v1 import common_pb2, video_pb2
 from kinoscore.video.assembly import EncodedFrames, WindowAssembler
+from kinoscore.video.clip_head import encode_windows, key_frame_messages
 from kinoscore.video.live_sampling import LiveSampler, SampleQueue, StreamClock
 from kinoscore.video.pictures import FRAME_FORMATS, decode_frame
 
@@ -170,7 +170,7 @@ class _Window:
 
     def key_frames(self) -> list[video_pb2.KeyFrame]:
         """The most salient of the stream so far."""
-        return _key_frame_messages(self._salient.selected())
+        return key_frame_messages(self._salient.selected())
 
 
 class LiveEncoding:
@@ -323,37 +323,30 @@ class LiveEncoding:
     async def _answer(self) -> video_pb2.EncodeLiveResponse | None:
         """One answer; none where the engine is lost."""
         self._answered_until = self._window.end_seconds
-        frames = self._window.frames()
         assembler = WindowAssembler(self._parts.manifest.video)
-        assembler.add(frames)
+        assembler.add(self._window.frames())
         windows = assembler.finish()
-        inputs = {
-            "features": windows.features,
-            "frame_mask": windows.frame_mask,
-            "key_frame_mask": windows.key_frame_mask,
-        }
+        manifest = self._parts.manifest
+        seconds = self._window.end_seconds - self._window.start_seconds
         try:
-            inference = await self._parts.engine.infer("clip_encoder", inputs, timeout=_ENGINE_SECONDS)
+            clip = await encode_windows(
+                self._parts.engine,
+                manifest,
+                windows,
+                seconds,
+                timeout=_ENGINE_SECONDS,
+                timer=self._timer,
+            )
         except _LOST:
             return None
-        self._timer.queue_seconds += inference.queue_seconds
-        self._timer.inference_seconds += inference.compute_seconds
-        encoded = EncodedStretches.of(inference.outputs)
-        whole = encoded.whole(windows.frame_counts, windows.key_frame_salience)
-        manifest = self._parts.manifest
-        labels, calibration = manifest.emotion_labels, manifest.calibration.video
-        seconds = self._window.end_seconds - self._window.start_seconds
-        starts = frames.timestamps[:: manifest.video.window_frames].tolist()
-        ends = [*starts[1:], seconds]
-        durations = [end - start for start, end in zip(starts, ends, strict=True)]
         timings, self._timer = self._timer.timings(), StageTimer()
         return video_pb2.EncodeLiveResponse(
             space=manifest.space,
             window_start_seconds=self._window.start_seconds,
             window_duration_seconds=seconds,
-            clip=whole.messages([0.0], [seconds], labels, calibration)[0],
-            windows=encoded.messages(starts, durations, labels, calibration),
-            window_key_frames=_key_frame_messages(windows.key_frames),
+            clip=clip.whole,
+            windows=clip.windows,
+            window_key_frames=key_frame_messages(windows.key_frames),
             key_frames=self._window.key_frames(),
             new_frames=self._window.take_news(),
             clock=video_pb2.LiveClock(
@@ -370,7 +363,3 @@ class LiveEncoding:
             ),
             timings=timings,
         )
-
-
-def _key_frame_messages(key_frames: Iterable[tuple[float, float]]) -> list[video_pb2.KeyFrame]:
-    return [video_pb2.KeyFrame(timestamp_seconds=when, salience=salience) for when, salience in key_frames]

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 
 from kinoscore.errors import InvalidRequest, MediaTooLarge
-from kinoscore.inference.embeddings import EncodedStretches, emotion_points
+from kinoscore.inference.embeddings import emotion_points
 from kinoscore.inference.engine import Array, InferenceEngine
 from kinoscore.inference.pipeline import infer_stream
 from kinoscore.inference.repository import Manifest
@@ -21,6 +21,7 @@ from kinoscore.runtime.telemetry import StageTimer
 from kinoscore.runtime.uploads import Upload
 from kinoscore.v1 import common_pb2, video_pb2, video_pb2_grpc
 from kinoscore.video.assembly import ClipWindows, EncodedFrames, WindowAssembler
+from kinoscore.video.clip_head import encode_windows, key_frame_messages
 from kinoscore.video.live import LiveEncoding, LiveParts
 from kinoscore.video.pictures import sampled_batches
 
@@ -135,19 +136,6 @@ class VideoEncoderServicer(video_pb2_grpc.VideoEncoderServiceServicer):
                 metadata={"limit": f"{longest:g}"},
             )
 
-    async def _encode_windows(
-        self, windows: ClipWindows, deadline: Deadline, timer: StageTimer
-    ) -> EncodedStretches:
-        inputs = {
-            "features": windows.features,
-            "frame_mask": windows.frame_mask,
-            "key_frame_mask": windows.key_frame_mask,
-        }
-        inference = await self._engine.infer("clip_encoder", inputs, timeout=deadline.require())
-        timer.queue_seconds += inference.queue_seconds
-        timer.inference_seconds += inference.compute_seconds
-        return EncodedStretches.of(inference.outputs)
-
     async def _reply(
         self,
         windows: ClipWindows,
@@ -156,22 +144,16 @@ class VideoEncoderServicer(video_pb2_grpc.VideoEncoderServiceServicer):
         deadline: Deadline,
         timer: StageTimer,
     ) -> video_pb2.EncodeClipResponse:
-        encoded = await self._encode_windows(windows, deadline, timer)
-        whole = encoded.whole(windows.frame_counts, windows.key_frame_salience)
-        labels, calibration = self._manifest.emotion_labels, self._manifest.calibration.video
+        clip = await encode_windows(
+            self._engine, self._manifest, windows, seconds, timeout=deadline.require(), timer=timer
+        )
         interval = 1 / self._spec.frames_per_second
-        starts = windows.timestamps[:: self._manifest.video.window_frames].tolist()
-        ends = [*starts[1:], seconds]
-        durations = [end - start for start, end in zip(starts, ends, strict=True)]
         return video_pb2.EncodeClipResponse(
             space=self._manifest.space,
             duration_seconds=seconds,
-            clip=whole.messages([0.0], [seconds], labels, calibration)[0],
-            windows=encoded.messages(starts, durations, labels, calibration),
-            key_frames=[
-                video_pb2.KeyFrame(timestamp_seconds=time, salience=salience)
-                for time, salience in windows.key_frames
-            ],
+            clip=clip.whole,
+            windows=clip.windows,
+            key_frames=key_frame_messages(windows.key_frames),
             emotion_curve=emotion_points(
                 windows.timestamps.tolist(),
                 [interval] * len(windows.timestamps),
