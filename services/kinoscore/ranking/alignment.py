@@ -42,20 +42,13 @@ def align(
         durations: float64 [windows], seconds, more than 0.
     """
     passage_count = agreement.shape[1]
-    covered = np.array([durations[steps + offset < passage_count].sum() for offset in range(passage_count)])
-    offsets = np.flatnonzero(covered >= covered[0] - 1e-9)
-    return max(
-        (_lay(agreement, steps, durations, int(offset)) for offset in offsets), key=lambda one: one.score
-    )
-
-
-def _lay(
-    agreement: NDArray[np.float64], steps: NDArray[np.int64], durations: NDArray[np.float64], offset: int
-) -> Alignment:
-    windows = np.flatnonzero(steps + offset < agreement.shape[1])
-    passages = steps[windows] + offset
-    covered = durations[windows].sum()
-    weights = durations[windows] / covered
-    missing = 1.0 - covered / durations.sum()
-    score = float(agreement[windows, passages] @ weights - COVERAGE_PENALTY * missing)
-    return Alignment(score, windows, passages, weights)
+    places = steps[:, None] + np.arange(passage_count)
+    lies_on = places < passage_count
+    covered = durations @ lies_on
+    met = np.take_along_axis(agreement, np.minimum(places, passage_count - 1), axis=1)
+    mean = durations @ (met * lies_on) / covered
+    scores = mean - COVERAGE_PENALTY * (1.0 - covered / durations.sum())
+    best = int(np.argmax(np.where(covered >= covered[0] - 1e-9, scores, -np.inf)))
+    windows = np.flatnonzero(lies_on[:, best])
+    shares = durations[windows] / covered[best]
+    return Alignment(float(scores[best]), windows, places[windows, best], shares)
