@@ -2,7 +2,8 @@
 """Rehearses the deployment.
 
 Starts the unmodified compose.yaml under a project name of its own, indexes and recommends through the
-published port, takes everything down and up again, and fails unless all that was indexed is still there.
+published port, takes everything down and up again, replaces the images by those of another version, backs up,
+removes all volumes and restores them; it fails unless all that was indexed is still there each time.
 
     python3 deploy/rehearse.py                with the vendors' images, pulled where they are missing
     python3 deploy/rehearse.py --stand-ins    builds what stands in for a missing one: deploy/stand-ins/
@@ -28,10 +29,13 @@ from typing import Any
 DEPLOY = Path(__file__).resolve().parent
 PROJECT = "kinoscore-rehearsal"
 STAND_IN = "kinoscore.stand-in"
+NEWER = "rehearsal"
 JOBS = ("migrate", "models", "sample")
 # Generous: the machine may be busy with something else.
 START_SECONDS = 900
 LOG_LINES = "40"
+# What cannot be made again: see README.md.
+VOLUMES = ("etcd", "minio", "milvus")
 # Scores are printed with four decimals; batches may be formed otherwise the second time.
 SCORE_TOLERANCE = 0.001
 
@@ -54,11 +58,14 @@ class Deployment:
     """The compose file under our project name, with secrets and a port of this rehearsal.
 
     Args:
+        folder: for the environment and the backup.
         settings: what an operator writes into deploy/.env.
     """
 
     def __init__(self, folder: Path, settings: dict[str, str]) -> None:
-        environment = folder / "environment"
+        environment = folder / f"environment-{settings.get('KINOSCORE_VERSION', 'default')}"
+        self._backup = folder / "backup"
+        self._backup.mkdir(exist_ok=True)
         environment.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         self.address = f"127.0.0.1:{settings['KINOSCORE_PORT']}"
         self._compose = (
@@ -104,6 +111,33 @@ class Deployment:
             *("docker", "run", "--rm", "--network", "host", "--read-only", "--tmpfs", "/tmp"),
             *("--volume", f"{PROJECT}_sample:/var/lib/kinoscore:ro"),
             *("--env", f"KINOSCORE_ADDRESS={self.address}"),
+            *(self.images["recommend"], *arguments),
+        )
+
+    def back_up(self) -> None:
+        """As README.md says."""
+        self.compose("stop")
+        for volume in VOLUMES:
+            self._tar(
+                f"{PROJECT}_{volume}:/from:ro",
+                f"{self._backup}:/to",
+                *("--create", "--gzip", "--file", f"/to/{volume}.tar.gz", "--directory", "/from", "."),
+            )
+
+    def restore(self) -> None:
+        """As README.md says, where there are no volumes."""
+        self.compose("create")
+        for volume in VOLUMES:
+            self._tar(
+                f"{PROJECT}_{volume}:/to",
+                f"{self._backup}:/from:ro",
+                *("--extract", "--gzip", "--file", f"/from/{volume}.tar.gz", "--directory", "/to"),
+            )
+
+    def _tar(self, source: str, target: str, *arguments: str) -> None:
+        run(
+            *("docker", "run", "--rm", "--user", "0", "--entrypoint", "tar"),
+            *("--volume", source, "--volume", target),
             *(self.images["recommend"], *arguments),
         )
 
@@ -191,9 +225,37 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     return found
 
 
-def rehearse(at: Deployment) -> None:
+def rehearse(at: Deployment, newer: Deployment) -> None:
+    """All that is rehearsed.
+
+    Args:
+        newer: the same with another version of our image.
+    """
     at.start()
     say("everything is healthy, and the sample is indexed")
+    expected = index_and_ask(at)
+
+    at.compose("down", quiet=False)
+    at.start()
+    say("everything went down and is healthy again")
+    require_same(at, expected)
+    repeated = at.compose("logs", "--no-log-prefix", "sample")
+    assert "12 unchanged" in repeated, repeated
+
+    newer.start()
+    say(f"upgraded to {newer.images['recommend']}")
+    require_same(newer, expected)
+
+    newer.back_up()
+    newer.compose("down", "--volumes", quiet=False)
+    newer.restore()
+    newer.start()
+    say("backed up, removed with all volumes, and restored")
+    require_same(newer, expected)
+
+
+def index_and_ask(at: Deployment) -> dict[str, dict[str, Any]]:
+    """Adds to the sample a catalogue of two tracks; all answers by catalogue."""
     sample = answers(at, "sample")
     assert len(sample["tracks"]) == 12, sample["tracks"]
     assert len(sample["joyful"]) == len(sample["sad"]) == 10
@@ -206,15 +268,13 @@ def rehearse(at: Deployment) -> None:
     own = answers(at, "rehearsal")
     assert len(own["tracks"]) == len(own["joyful"]) == 2, own
     say("2 tracks indexed through the published port")
+    return {"sample": sample, "rehearsal": own}
 
-    at.compose("down", quiet=False)
-    at.start()
-    say("everything went down and is healthy again")
-    lost = differences(sample, answers(at, "sample")) + differences(own, answers(at, "rehearsal"))
+
+def require_same(at: Deployment, expected: dict[str, dict[str, Any]]) -> None:
+    lost = [line for name, before in expected.items() for line in differences(before, answers(at, name))]
     if lost:
         raise SystemExit("lost: " + "; ".join(lost))
-    repeated = at.compose("logs", "--no-log-prefix", "sample")
-    assert "12 unchanged" in repeated, repeated
     say("nothing was lost")
 
 
@@ -243,8 +303,11 @@ def main() -> None:
         build(at.images["recommend"], DEPLOY.parent, dockerfile, *argument("PYTHON_IMAGE", options.base))
         provide_engines(at.images, stand_ins=options.stand_ins, base=options.base)
         if is_stand_in(at.images["triton"]):
-            at = make(**settings, KINOSCORE_MODEL_TARGET="python")
-        rehearse(at)
+            settings["KINOSCORE_MODEL_TARGET"] = "python"
+        newer = make(**settings, KINOSCORE_VERSION=NEWER)
+        run("docker", "tag", at.images["recommend"], newer.images["recommend"])
+        rehearse(make(**settings), newer)
+        run("docker", "image", "rm", newer.images["recommend"])
     if not options.keep_stand_ins:
         for image in {image for image in at.images.values() if is_stand_in(image)}:
             run("docker", "image", "rm", image)
