@@ -77,7 +77,12 @@ class Recording:
         if warnings:
             more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
             message(f"warning: silent in the recording: {printable(warnings[0])}{more}")
-        message(f"wrote {destination}: {clock(self.recorder.seconds)} with {len(tracks)} tracks")
+        message(f"wrote {destination}: {clock(self.recorder.seconds)} with {_count(tracks)} under it")
+
+
+def _count(tracks: dict[str, Path | None]) -> str:
+    count = sum(path is not None for path in tracks.values())
+    return f"{count or 'no'} track{'' if count == 1 else 's'}"
 
 
 @asynccontextmanager
