@@ -22,7 +22,7 @@ class Wake:
 
 
 def caller_of(peer: str) -> str:
-    """Who calls: the other side of a connection as gRPC names it (`ipv4:10.0.0.1:54321`), without its port."""
+    """Who calls: what gRPC says of the other side (`ipv4:10.0.0.1:54321`), without its port."""
     return peer.rpartition(":")[0] if peer.startswith(("ipv4:", "ipv6:")) else peer
 
 
