@@ -298,8 +298,7 @@ class _Session:
         try:
             if answer is not None:
                 self._query = await self._fused(answer, deadline, timer)
-            await self._search(update.stream_seconds, deadline, timer)
-            update.stale = False
+            update.stale = await self._search(update.stream_seconds, deadline, timer)
         except LOST as error:
             self._warnings.append(error.message)
             update.stale = True
@@ -369,7 +368,8 @@ class _Session:
         embeddings = [answer.clip, *answer.windows]
         return await fused(self._backends, self._catalogue, self._space, embeddings, deadline, timer)
 
-    async def _search(self, stream_seconds: float, deadline: Deadline, timer: StageTimer) -> None:
+    async def _search(self, stream_seconds: float, deadline: Deadline, timer: StageTimer) -> bool:
+        """Brings the list up to date; True where ranking could only give hits that it knew before."""
         wishes = self._wishes
         count = wishes.k + max(wishes.k, _CHALLENGERS) + len(self._list.skipped)
         clip, *windows = self._query
@@ -396,6 +396,7 @@ class _Session:
         self._proven = wishes
         known = {**self._hits, **hits}
         self._hits = {track: known[track] for track in {*self._list.tracks, *hits}}
+        return found.stale
 
 
 class _Encoder:
