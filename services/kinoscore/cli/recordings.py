@@ -15,6 +15,9 @@ from kinoscore.media.recording import MusicTurn, StreamRecorder
 
 __all__ = ["Recording", "recording"]
 
+# Half a minute of music takes a second or so.
+_LONG_SECONDS = 120.0
+
 
 @dataclass(frozen=True, slots=True)
 class _Change:
@@ -73,6 +76,8 @@ class Recording:
                 )
                 for change in self._changes
             ]
+            if self.recorder.seconds > _LONG_SECONDS:
+                message("laying the music under the recording; Ctrl-C gives it up")
             warnings += await asyncio.to_thread(self.recorder.finish, turns)
         if warnings:
             more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""

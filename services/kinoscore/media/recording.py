@@ -21,7 +21,14 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from kinoscore.errors import InternalError, InvalidMedia, InvalidRequest, KinoscoreError, NotFound
+from kinoscore.errors import (
+    InternalError,
+    InvalidMedia,
+    InvalidRequest,
+    KinoscoreError,
+    NotFound,
+    Unavailable,
+)
 from kinoscore.media.files import failures_told, opened_for_reading, opened_for_writing
 from kinoscore.media.mixing import Sound, Turn, mixed, silence, silent
 from kinoscore.media.writing import PREVIEW_SAMPLE_RATE, stereo_from, write_with_sound
@@ -63,6 +70,7 @@ class StreamRecorder:
         self._stack = ExitStack()
         self._lock = threading.Lock()
         self._is_closed = False
+        self._is_left = False
         self._stream: VideoStream | None = None
         self._reformatter = VideoReformatter()
         self._last_pts = -1
@@ -73,6 +81,8 @@ class StreamRecorder:
             raise NotFound(f"the folder {self._destination.parent} does not exist: create it first")
         with failures_told(self._destination), ExitStack() as stack:
             stack.callback(self._kept.unlink, missing_ok=True)
+            # FFmpeg opens it with the first picture only: that it cannot be written is to be known now.
+            self._kept.touch()
             self._container = stack.enter_context(opened_for_writing(self._kept))
             if not {"h264", "aac"} <= set(self._container.supported_codecs):
                 raise InvalidRequest(
@@ -87,6 +97,7 @@ class StreamRecorder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._is_left = True
         with self._lock:
             self._is_closed = True
             self._stack.close()
@@ -133,6 +144,7 @@ class StreamRecorder:
 
         Raises:
             InvalidMedia: there was no picture.
+            Unavailable: the block was left meanwhile.
             StorageFull, FailedPrecondition: it cannot be written.
         """
         with self._lock, failures_told(self._destination):
@@ -145,8 +157,17 @@ class StreamRecorder:
         warnings: list[str] = []
         music = mixed([_turn(turn, warnings) for turn in turns], self.seconds, PREVIEW_SAMPLE_RATE)
         with opened_for_reading(self._kept) as pictures:
-            write_with_sound(pictures, music, self._destination)
+            write_with_sound(pictures, self._while_wanted(music), self._destination)
         return warnings
+
+    def _while_wanted(self, music: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+        """The sound of hours takes minutes: who leaves the block while another thread is at it, ends it."""
+        for block in music:
+            if self._is_left:
+                raise Unavailable(
+                    "the recording was given up before its sound was ready; nothing was written"
+                )
+            yield block
 
     def _begun(self, frame: VideoFrame) -> VideoStream:
         stream = self._container.add_stream("libx264", rate=round(1 / _NOMINAL_SECONDS))

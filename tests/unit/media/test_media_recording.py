@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from support.media_files import noise_frames, sine, write_clip, write_sound
 
-from kinoscore.errors import InvalidMedia, InvalidRequest, NotFound
+from kinoscore.errors import InvalidMedia, InvalidRequest, NotFound, Unavailable
+from kinoscore.media import recording
 from kinoscore.media.live_source import iter_pictures
 from kinoscore.media.recording import MusicTurn, StreamRecorder
+from kinoscore.media.writing import stereo_from
 
 RATE = 25
 SECONDS = 6
@@ -126,6 +129,22 @@ def test_pictures_that_change_their_size_keep_that_of_the_first(tmp_path: Path) 
         recorder.finish([])
         recorder.add(picture, 9.0)
     assert [(frame.width, frame.height) for frame in pictures(tmp_path / "out.mkv")] == [(64, 64)] * 4
+
+
+def test_who_leaves_while_the_sound_is_made_ends_it_and_finds_no_file(clip: Path, tmp_path: Path) -> None:
+    recorder = StreamRecorder(tmp_path / "out.mp4")
+    with recorder:
+        list(iter_pictures(str(clip), 4.0, recorder))
+
+        def leave(*wanted: Any) -> Any:
+            recorder.__exit__(None, None, None)
+            return stereo_from(*wanted)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(recording, "stereo_from", leave)
+            with pytest.raises(Unavailable, match="given up"):
+                recorder.finish([MusicTurn(1.0, tmp_path / "gone.ogg")])
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_cannot_be_recorded_is_told_at_once_and_leaves_nothing(tmp_path: Path, clip: Path) -> None:
