@@ -2,19 +2,29 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Iterable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import grpc
-import numpy as np
 import pytest
+from support.live_sessions import (
+    SECONDS,
+    Conversation,
+    held,
+    ids,
+    index_tones,
+    picture,
+    scene,
+    served,
+    tasks_of_live_sessions,
+    updates,
+)
 from support.repository import write_tiny_repository
 from support.waiting import until
 
-from kinoscore import AsyncClient, Client, Frame, LiveControl, LiveUpdate, Track
-from kinoscore.data_folder import DataFolder
+from kinoscore import AsyncClient, Client, LiveControl, LiveUpdate
 from kinoscore.errors import (
     DeadlineExceeded,
     InvalidFilter,
@@ -24,15 +34,8 @@ from kinoscore.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from kinoscore.media.writing import write_audio
-from kinoscore.runtime.settings import StackSettings
 from kinoscore.runtime.status import from_rpc_error
-from kinoscore.stack import Stack
 from kinoscore.v1 import common_pb2, recommend_pb2, recommend_pb2_grpc
-
-RATE = 22050
-TRACKS = 6
-SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -40,30 +43,14 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_repository(tmp_path_factory.mktemp("repository"))
 
 
-@asynccontextmanager
-async def served(repository: Path, folder: Path, **settings: Any) -> AsyncIterator[tuple[AsyncClient, Stack]]:
-    chosen = StackSettings(repository=repository, port=0, decoder_workers=1, grace_seconds=5.0, **settings)
-    stack = Stack(DataFolder(folder, purpose="test"), chosen)
-    async with AsyncClient(await stack.start()) as client:
-        yield client, stack
-    await stack.close()
-
-
 @pytest.fixture(scope="module")
 def library(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with the tracks `t0`, `t1`, ..., of two licences."""
     folder = tmp_path_factory.mktemp("library")
-    time = np.arange(13 * RATE) / RATE
 
     async def index() -> None:
         async with served(repository, folder / "data") as (client, _):
-            for number in range(TRACKS):
-                tone = 0.3 * np.sin(2 * np.pi * 110 * (number + 1) * time) * np.cos(number * time)
-                write_audio(folder / "tone.flac", tone.astype(np.float32), RATE)
-                licence = "CC0-1.0" if number % 2 else "CC-BY-4.0"
-                await client.index(
-                    folder / "tone.flac", Track(track_id=f"t{number}", title=f"T {number}", licence=licence)
-                )
+            await index_tones(client, folder)
 
     asyncio.run(index())
     return folder / "data"
@@ -79,24 +66,6 @@ def data(library: Path, tmp_path: Path) -> Path:
 async def client(repository: Path, data: Path) -> AsyncIterator[AsyncClient]:
     async with served(repository, data, live_sessions=3) as (client, _):
         yield client
-
-
-def picture(seconds: float, scene: int = 0) -> Frame:
-    pixels = np.random.default_rng(scene).integers(0, 256, 3, np.uint8)
-    return Frame(np.broadcast_to(pixels, (20, 32, 3)).tobytes(), seconds, "rgb24", 32, 20)
-
-
-def scene(first: float, last: float, number: int = 0) -> list[Frame]:
-    return [picture(first + step / 2, number) for step in range(round(2 * (last - first)))]
-
-
-async def updates(client: AsyncClient, stream: Iterable[Any], **wishes: Any) -> list[LiveUpdate]:
-    async with asyncio.timeout(SECONDS), aclosing(client.live(stream, **wishes)) as live:
-        return [update async for update in live]
-
-
-def ids(update: LiveUpdate) -> list[str]:
-    return [hit.track.track_id for hit in update.hits]
 
 
 async def test_a_stream_gets_an_update_a_second_and_one_that_ends_it(client: AsyncClient) -> None:
@@ -154,25 +123,6 @@ async def test_the_list_stays_in_a_scene_and_follows_a_cut_after_the_hold_time(c
     assert len({tuple(ids(update)) for update in running}) == 2
     assert len(changes) == 1
     assert 14.0 <= changes[0] <= 18.0
-
-
-class Conversation:
-    """A session in which what is sent depends on what came."""
-
-    def __init__(self, client: AsyncClient, **wishes: Any) -> None:
-        self._parts: asyncio.Queue[Any] = asyncio.Queue()
-        self.updates = client.live(self._stream(), **wishes)
-
-    async def _stream(self) -> AsyncIterator[Any]:
-        while (part := await self._parts.get()) is not None:
-            yield part
-
-    async def after(self, *parts: Any) -> LiveUpdate:
-        """The update that follows when these are sent, a second of the stream or a change."""
-        for part in parts:
-            self._parts.put_nowait(part)
-        async with asyncio.timeout(SECONDS):
-            return await anext(self.updates)
 
 
 async def test_a_change_acts_at_once(client: AsyncClient) -> None:
@@ -249,14 +199,6 @@ async def test_a_token_that_is_forged_or_of_elsewhere_is_refused(
             await updates(other, scene(1, 2), resume_token=last.resume_token)
 
 
-async def held(event: asyncio.Event, before: Iterable[Any], after: Iterable[Any] = ()) -> AsyncIterator[Any]:
-    for part in before:
-        yield part
-    await event.wait()
-    for part in after:
-        yield part
-
-
 async def test_a_server_that_shuts_down_hands_out_a_token(repository: Path, data: Path) -> None:
     async with served(repository, data) as (client, stack):
         live = client.live(held(asyncio.Event(), scene(0, 2)))
@@ -289,6 +231,23 @@ async def test_more_sessions_than_there_is_room_for_are_refused_with_a_hint(clie
     async with asyncio.timeout(SECONDS):
         while not await is_admitted(client):
             pass
+
+
+async def test_one_caller_cannot_take_all_sessions_and_is_told_when_to_try_again(
+    repository: Path, data: Path
+) -> None:
+    async with (
+        served(repository, data, live_sessions=9, live_sessions_per_caller=2) as (client, _),
+        # Another connection is the same caller.
+        AsyncClient(client.address) as other,
+    ):
+        sessions = [each.live(held(asyncio.Event(), scene(0, 2))) for each in (client, other)]
+        for session in sessions:
+            await anext(session)
+        with pytest.raises(QueueFull, match="this caller has 2") as refusal:
+            await updates(other, scene(0, 2))
+        assert refusal.value.metadata == {"limit": "2", "retry_seconds": "5"}
+        await asyncio.gather(*(session.aclose() for session in sessions))
 
 
 async def test_a_stream_that_never_sends_ends_when_it_has_been_idle_for_too_long(
@@ -382,11 +341,6 @@ async def test_a_live_source_that_is_too_fast_loses_old_frames_never_the_newest(
     *_, last = await updates(client, scene(0, 120), latest=True, k=2)
     assert last.stream_seconds == 120.0
     assert last.losses.frames_dropped > 0
-
-
-def tasks_of_live_sessions() -> list[str]:
-    names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
-    return [name for name in names if name.startswith(("_Session.", "_Encoder.", "LiveEncoding."))]
 
 
 async def test_clients_that_vanish_free_their_sessions(client: AsyncClient) -> None:

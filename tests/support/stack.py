@@ -216,9 +216,13 @@ def refused(kind: type[KinoscoreError], *pieces: str, field: str = "") -> Iterat
     error = caught.value
     assert error.code().name == kind.status, error.details()
     status = _details(error)
-    info, wrong = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    info, wrong, retry = (
+        error_details_pb2.ErrorInfo(),
+        error_details_pb2.BadRequest(),
+        error_details_pb2.RetryInfo(),
+    )
     for detail in status.details:
-        assert detail.Unpack(info) or detail.Unpack(wrong)
+        assert detail.Unpack(info) or detail.Unpack(wrong) or detail.Unpack(retry)
     assert (info.domain, info.reason) == (DOMAIN, kind.reason), status.message
     assert len(status.message.splitlines()) == 1
     assert error.details() == status.message

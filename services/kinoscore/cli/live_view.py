@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,6 +15,9 @@ from rich.text import Text
 
 from kinoscore import EmotionPoint, Frame, LiveUpdate
 from kinoscore.cli.presentation import clock, printable
+
+if TYPE_CHECKING:
+    from kinoscore.media.recording import StreamRecorder
 
 __all__ = ["LiveView", "played"]
 
@@ -25,15 +28,20 @@ _CURVE_POINTS = 60
 _KEY_FRAMES_SHOWN = 8
 
 
-async def played(source: str, *, is_paced: bool) -> AsyncIterator[Frame]:
+async def played(
+    source: str, *, is_paced: bool, recorder: "StreamRecorder | None" = None
+) -> AsyncIterator[Frame]:
     """The pictures of a source; a paced one gives each no earlier than it would be shown.
 
+    Args:
+        recorder: is given all pictures, also those that are not wanted here.
+
     Raises:
-        NotFound, InvalidMedia: as `kinoscore.media.live_source.iter_pictures`.
+        KinoscoreError: as `kinoscore.media.live_source.iter_pictures`.
     """
     from kinoscore.media.live_source import iter_pictures
 
-    pictures = iter_pictures(sys.stdin.buffer if source == "-" else source, _FRAMES_A_SECOND)
+    pictures = iter_pictures(sys.stdin.buffer if source == "-" else source, _FRAMES_A_SECOND, recorder)
     started = time.monotonic()
     while (picture := await asyncio.to_thread(next, pictures, None)) is not None:
         if is_paced:

@@ -13,7 +13,10 @@
     live_source the pictures of a source that plays
     codecs      what the FFmpeg at hand can read and write
     keyframes   the online choice of emotion key frames
+    files       opening files to read, and to replace them whole
     writing     arrays to files
+    mixing      pieces of music, each faded over into the next
+    recording   a stream and the music that followed it to a file
 
 Import from the modules: this package imports none of them, so that `kinoscore.media.types` is light.
 """

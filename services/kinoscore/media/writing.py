@@ -4,10 +4,8 @@ Every function writes to a temporary name beside the destination and renames at 
 under its final name is always whole.
 """
 
-import errno
-import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,28 +13,34 @@ import av
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
-from av.audio.stream import AudioStream
-from av.container import InputContainer, OutputContainer
-from av.packet import Packet
+from av.container import InputContainer
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from kinoscore.errors import (
-    FailedPrecondition,
-    InternalError,
-    InvalidMedia,
-    InvalidRequest,
-    NotFound,
-    StorageFull,
+from kinoscore.errors import InvalidMedia, InvalidRequest
+from kinoscore.media.files import (
+    add_audio_stream,
+    opened_for_reading,
+    opened_for_writing,
+    packets,
+    replacing,
+    sounds,
 )
 
-__all__ = ["lay_music_under", "write_audio", "write_video"]
+__all__ = [
+    "PREVIEW_SAMPLE_RATE",
+    "lay_music_under",
+    "stereo_from",
+    "write_audio",
+    "write_video",
+    "write_with_sound",
+]
 
 FADE_SECONDS = 0.5
 PREVIEW_SAMPLE_RATE = 44_100
 _OPUS_SAMPLE_RATE = 48_000  # Opus knows only 8, 12, 16, 24 and 48 kHz
 _BLOCK_SAMPLES = 65_536
+_AAC_SAMPLES = 1_024
 
 
 def write_video(
@@ -63,7 +67,7 @@ def write_video(
     if not frames_per_second > 0:
         raise InvalidRequest(f"frames_per_second is {frames_per_second}: give a rate above 0")
     rate = Fraction(frames_per_second).limit_denominator(1001)
-    with _replacing(Path(path)) as temporary, _opened_for_writing(temporary) as container:
+    with replacing(Path(path)) as temporary, opened_for_writing(temporary) as container:
         container.metadata.update(tags or {})
         stream = None
         shape: tuple[int, ...] = ()
@@ -112,8 +116,8 @@ def write_audio(
     if samples.ndim != 1 or not samples.size or not np.isfinite(samples).all():
         raise InvalidRequest("the samples must be a non-empty one-dimensional array of finite numbers")
     rate = _OPUS_SAMPLE_RATE if codec == "libopus" else sample_rate
-    with _replacing(destination) as temporary, _opened_for_writing(temporary) as container:
-        stream = _audio_stream(container, codec, rate, "mono")
+    with replacing(destination) as temporary, opened_for_writing(temporary) as container:
+        stream = add_audio_stream(container, codec, rate, "mono")
         if codec == "libopus":
             stream.bit_rate = 64_000
             stream.options = {
@@ -148,34 +152,61 @@ def lay_music_under(
     if start_seconds < 0:
         raise InvalidRequest(f"start_seconds is {start_seconds}: give 0 or more")
     clip, track, target = Path(clip_path), Path(track_path), Path(destination)
-    with _opened_for_reading(clip) as source:
+    with opened_for_reading(clip) as source:
         if not source.streams.video:
             raise InvalidMedia(f"{clip.name} has no video stream: give a clip with pictures")
-        pictures = source.streams.video[0]
-        seconds = _video_seconds(source)
-        music = _faded(_read_passage(track, start_seconds, seconds))
-        with _replacing(target) as temporary, _opened_for_writing(temporary) as container:
-            video = container.add_stream_from_template(pictures)
-            audio = _audio_stream(container, "aac", PREVIEW_SAMPLE_RATE, "stereo")
-            blocks = _stereo_blocks(music)
-            written_seconds = 0.0
-            for packet in _packets(source, pictures):
-                at = float((packet.dts or 0) * packet.time_base)
-                while written_seconds <= at + 0.5 and (block := next(blocks, None)) is not None:
-                    container.mux(audio.encode(block))
-                    written_seconds += block.samples / PREVIEW_SAMPLE_RATE
-                packet.stream = video
-                container.mux(packet)
-            for block in blocks:
-                container.mux(audio.encode(block))
-            container.mux(audio.encode(None))
+        music = _faded(_read_passage(track, start_seconds, _video_seconds(source)))
+        write_with_sound(source, [music], target)
 
 
-def _audio_stream(container: OutputContainer, codec: str, rate: int, layout: str) -> AudioStream:
-    stream = container.add_stream(codec, rate=rate, layout=layout)
-    if not isinstance(stream, AudioStream):
-        raise InternalError(f"{codec} is no audio codec")
-    return stream
+def write_with_sound(source: InputContainer, sound: Iterable[NDArray[np.float32]], destination: Path) -> None:
+    """Copies the pictures of an open clip untouched and gives them a sound, as AAC.
+
+    Args:
+        source: has a video stream, and was not read yet.
+        sound: blocks f32[2, m] at PREVIEW_SAMPLE_RATE, taken as the pictures pass, never collected.
+
+    Raises:
+        InvalidMedia: the clip cannot be read.
+        InvalidRequest: the suffix of `destination` is no container for this.
+        StorageFull: the disk is full.
+    """
+    pictures = source.streams.video[0]
+    with replacing(destination) as temporary, opened_for_writing(temporary) as container:
+        video = container.add_stream_from_template(pictures)
+        audio = add_audio_stream(container, "aac", PREVIEW_SAMPLE_RATE, "stereo")
+        frames = _stereo_frames(sound)
+        written_seconds = 0.0
+        for packet in packets(source, pictures):
+            at = float((packet.dts or 0) * packet.time_base)
+            while written_seconds <= at + 0.5 and (frame := next(frames, None)) is not None:
+                container.mux(audio.encode(frame))
+                written_seconds += frame.samples / PREVIEW_SAMPLE_RATE
+            packet.stream = video
+            container.mux(packet)
+        for frame in frames:
+            container.mux(audio.encode(frame))
+        container.mux(audio.encode(None))
+
+
+def stereo_from(track: Path, start_seconds: float) -> Generator[NDArray[np.float32], None, None]:
+    """The sound of a file from a moment on, in blocks f32[2, m] of finite numbers at PREVIEW_SAMPLE_RATE.
+
+    Raises:
+        NotFound: the file does not exist.
+        InvalidMedia: it has no audio stream, or cannot be decoded.
+    """
+    skipped = round(start_seconds * PREVIEW_SAMPLE_RATE)
+    resampler = AudioResampler(format="fltp", layout="stereo", rate=PREVIEW_SAMPLE_RATE)
+    with opened_for_reading(track) as source:
+        if not source.streams.audio:
+            raise InvalidMedia(f"{track.name} has no audio stream: give a music file")
+        for frame in sounds(source, source.streams.audio[0]):
+            for converted in resampler.resample(frame):
+                block = converted.to_ndarray().astype(np.float32, copy=False)[:, skipped:]
+                skipped = max(0, skipped - converted.samples)
+                if block.shape[1]:
+                    yield np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _video_seconds(source: InputContainer) -> float:
@@ -191,25 +222,17 @@ def _video_seconds(source: InputContainer) -> float:
 
 def _read_passage(track: Path, start_seconds: float, seconds: float) -> NDArray[np.float32]:
     """f32[2, m]: the passage in stereo at PREVIEW_SAMPLE_RATE, no longer than `seconds`."""
-    first = round(start_seconds * PREVIEW_SAMPLE_RATE)
     wanted = round(seconds * PREVIEW_SAMPLE_RATE)
-    resampler = AudioResampler(format="fltp", layout="stereo", rate=PREVIEW_SAMPLE_RATE)
     blocks: list[NDArray[np.float32]] = []
-    position = 0  # in samples, of the end of what was decoded
-    with _opened_for_reading(track) as source:
-        if not source.streams.audio:
-            raise InvalidMedia(f"{track.name} has no audio stream: give a music file")
-        for frame in _sounds(source, source.streams.audio[0]):
-            for converted in resampler.resample(frame):
-                block = converted.to_ndarray().astype(np.float32, copy=False)
-                begin, position = position, position + block.shape[1]
-                blocks.append(block[:, max(0, first - begin) : max(0, first + wanted - begin)])
-            if position >= first + wanted:
+    with closing(stereo_from(track, start_seconds)) as sound:
+        for block in sound:
+            blocks.append(block[:, :wanted])
+            wanted -= block.shape[1]
+            if wanted <= 0:
                 break
-    passage = np.concatenate(blocks, axis=1) if blocks else np.zeros((2, 0), np.float32)
-    if not passage.shape[1]:
+    if not blocks:
         raise InvalidMedia(f"{track.name} ends before {start_seconds:.1f} s: choose an earlier passage")
-    return np.nan_to_num(passage, nan=0.0, posinf=0.0, neginf=0.0)
+    return np.concatenate(blocks, axis=1)
 
 
 def _faded(music: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -221,16 +244,25 @@ def _faded(music: NDArray[np.float32]) -> NDArray[np.float32]:
     return faded
 
 
-def _stereo_blocks(music: NDArray[np.float32]) -> Iterator[AudioFrame]:
-    for begin in range(0, music.shape[1], 1024):  # an AAC frame
-        block = np.ascontiguousarray(music[:, begin : begin + 1024])
-        frame = AudioFrame.from_ndarray(block, format="fltp", layout="stereo")
-        frame.sample_rate, frame.pts, frame.time_base = (
-            PREVIEW_SAMPLE_RATE,
-            begin,
-            Fraction(1, PREVIEW_SAMPLE_RATE),
-        )
-        yield frame
+def _stereo_frames(sound: Iterable[NDArray[np.float32]]) -> Iterator[AudioFrame]:
+    """The same samples as AAC takes them: 1,024 at a time, but for the last."""
+    begin = 0
+    rest = np.zeros((2, 0), np.float32)
+    for block in sound:
+        rest = np.concatenate([rest, block], axis=1)
+        whole = rest.shape[1] // _AAC_SAMPLES * _AAC_SAMPLES
+        for offset in range(0, whole, _AAC_SAMPLES):
+            yield _stereo_frame(rest[:, offset : offset + _AAC_SAMPLES], begin + offset)
+        begin, rest = begin + whole, rest[:, whole:]
+    if rest.shape[1]:
+        yield _stereo_frame(rest, begin)
+
+
+def _stereo_frame(samples: NDArray[np.float32], begin: int) -> AudioFrame:
+    frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout="stereo")
+    frame.sample_rate, frame.pts = PREVIEW_SAMPLE_RATE, begin
+    frame.time_base = Fraction(1, PREVIEW_SAMPLE_RATE)
+    return frame
 
 
 def _audio_frames(samples: NDArray[np.float32], sample_rate: int) -> Iterator[AudioFrame]:
@@ -240,67 +272,3 @@ def _audio_frames(samples: NDArray[np.float32], sample_rate: int) -> Iterator[Au
         frame = AudioFrame.from_ndarray(block.reshape(1, -1), format="s16", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = sample_rate, begin, Fraction(1, sample_rate)
         yield frame
-
-
-@contextmanager
-def _replacing(destination: Path) -> Iterator[Path]:
-    """A temporary path with the same suffix, renamed to the destination on success, removed otherwise."""
-    if not destination.parent.is_dir():
-        raise NotFound(f"the folder {destination.parent} does not exist: create it first")
-    temporary = destination.with_name(f".{destination.stem}.{os.getpid()}.partial{destination.suffix}")
-    try:
-        yield temporary
-        temporary.replace(destination)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise StorageFull(f"the disk is full while writing {destination}: free some space") from error
-        raise FailedPrecondition(
-            f"cannot write {destination}: {error.strerror}; choose another place"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _opened_for_writing(path: Path) -> Iterator[OutputContainer]:
-    try:
-        container = av.open(str(path), "w")
-    except ValueError as error:
-        raise InvalidRequest(
-            f"no media container goes by the suffix {path.suffix!r}: use .mp4, .mkv or .mov"
-        ) from error
-    with container:
-        yield container
-
-
-@contextmanager
-def _opened_for_reading(path: Path) -> Iterator[InputContainer]:
-    try:
-        container = av.open(str(path), "r")
-    except FileNotFoundError as error:
-        raise NotFound(f"{path} does not exist") from error
-    except av.FFmpegError as error:
-        raise _undecodable(path, error) from error
-    with container:
-        yield container
-
-
-def _packets(source: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
-    """The packets that carry pictures, without the empty one that marks the end."""
-    try:
-        for packet in source.demux(stream):
-            if packet.dts is not None:
-                yield packet
-    except av.FFmpegError as error:
-        raise _undecodable(Path(source.name), error) from error
-
-
-def _sounds(source: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
-    try:
-        yield from source.decode(stream)
-    except av.FFmpegError as error:
-        raise _undecodable(Path(source.name), error) from error
-
-
-def _undecodable(path: Path, error: av.FFmpegError) -> InvalidMedia:
-    return InvalidMedia(f"{path.name} cannot be decoded ({error.strerror}): it is damaged, or no media file")

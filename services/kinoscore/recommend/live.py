@@ -20,9 +20,8 @@ from kinoscore.cache import Cache
 from kinoscore.errors import (
     DeadlineExceeded,
     InvalidRequest,
-    QueueFull,
-    Unavailable,
 )
+from kinoscore.recommend.admission import Admission, Wake
 from kinoscore.recommend.backends import LOST, Backends
 from kinoscore.recommend.fusing import fused
 from kinoscore.recommend.resuming import SavedSessions, new_session_id
@@ -52,6 +51,8 @@ class LiveSessionSettings(Protocol):
     @property
     def live_sessions(self) -> int: ...
     @property
+    def live_sessions_per_caller(self) -> int: ...
+    @property
     def live_idle_seconds(self) -> float: ...
     @property
     def live_session_seconds(self) -> float: ...
@@ -68,27 +69,28 @@ class LiveSessions:
         self._backends = backends
         self._settings = settings
         self._saved = SavedSessions(cache, settings.live_key, settings.live_resume_seconds)
-        self._running: set[_Wake] = set()
-        self._draining = False
+        self._admission = Admission(settings.live_sessions, settings.live_sessions_per_caller)
 
     def drain(self) -> None:
         """Ends every session, with an update that tells how to go on elsewhere."""
-        self._draining = True
-        for wake in self._running:
-            wake.is_draining = True
-            wake.event.set()
+        self._admission.drain()
 
     async def serve(
-        self, requests: AsyncIterator[recommend_pb2.RecommendLiveRequest]
+        self, requests: AsyncIterator[recommend_pb2.RecommendLiveRequest], caller: str
     ) -> AsyncGenerator[recommend_pb2.RecommendLiveResponse, None]:
         """The updates of one session.
 
+        Args:
+            requests: what the client sends.
+            caller: whose session it is.
+
         Raises:
+            Unavailable: the server shuts down.
             QueueFull: there are as many sessions as there may be.
             DeadlineExceeded: nothing came for too long.
             KinoscoreError: the request is wrong, or what a service raised.
         """
-        with self._admitted() as wake:
+        with self._admission.admitted(caller) as wake:
             session = await self._begin(requests, wake)
             updating = session.updates(requests)
             try:
@@ -98,25 +100,8 @@ class LiveSessions:
             finally:
                 await updating.aclose()
 
-    @contextmanager
-    def _admitted(self) -> "Iterator[_Wake]":
-        limit = self._settings.live_sessions
-        if self._draining:
-            raise Unavailable("the server is shutting down; try again, or another server")
-        if len(self._running) >= limit:
-            raise QueueFull(
-                f"{limit} live sessions are running already; try again in 5 s, or another server",
-                metadata={"limit": str(limit), "retry_seconds": "5"},
-            )
-        wake = _Wake(asyncio.Event())
-        self._running.add(wake)
-        try:
-            yield wake
-        finally:
-            self._running.discard(wake)
-
     async def _begin(
-        self, requests: AsyncIterator[recommend_pb2.RecommendLiveRequest], wake: "_Wake"
+        self, requests: AsyncIterator[recommend_pb2.RecommendLiveRequest], wake: Wake
     ) -> "_Session":
         idle_seconds = self._settings.live_idle_seconds
         try:
@@ -147,14 +132,6 @@ class LiveSessions:
             yield
         finally:
             giving_up.cancel()
-
-
-@dataclass(slots=True, eq=False)
-class _Wake:
-    """Tells a session that there is something to do."""
-
-    event: asyncio.Event
-    is_draining: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,7 +179,7 @@ class _Session:
         settings: recommend_pb2.RecommendLiveSettings,
         wishes: _Wishes,
         state: recommend_pb2.LiveSession,
-        wake: _Wake,
+        wake: Wake,
     ) -> None:
         self._backends = backends
         self._saved = saved
@@ -321,8 +298,7 @@ class _Session:
         try:
             if answer is not None:
                 self._query = await self._fused(answer, deadline, timer)
-            await self._search(update.stream_seconds, deadline, timer)
-            update.stale = False
+            update.stale = await self._search(update.stream_seconds, deadline, timer)
         except LOST as error:
             self._warnings.append(error.message)
             update.stale = True
@@ -392,7 +368,8 @@ class _Session:
         embeddings = [answer.clip, *answer.windows]
         return await fused(self._backends, self._catalogue, self._space, embeddings, deadline, timer)
 
-    async def _search(self, stream_seconds: float, deadline: Deadline, timer: StageTimer) -> None:
+    async def _search(self, stream_seconds: float, deadline: Deadline, timer: StageTimer) -> bool:
+        """Brings the list up to date; True where ranking could only give hits that it knew before."""
         wishes = self._wishes
         count = wishes.k + max(wishes.k, _CHALLENGERS) + len(self._list.skipped)
         clip, *windows = self._query
@@ -419,6 +396,7 @@ class _Session:
         self._proven = wishes
         known = {**self._hits, **hits}
         self._hits = {track: known[track] for track in {*self._list.tracks, *hits}}
+        return found.stale
 
 
 class _Encoder:

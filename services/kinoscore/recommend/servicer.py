@@ -9,6 +9,7 @@ import grpc
 
 from kinoscore.cache import Cache
 from kinoscore.errors import FailedPrecondition, InvalidRequest
+from kinoscore.recommend.admission import caller_of
 from kinoscore.recommend.backends import Backends
 from kinoscore.recommend.clips import ClipEncodings
 from kinoscore.recommend.fusing import fused
@@ -108,7 +109,7 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
         request_iterator: AsyncIterator[recommend_pb2.RecommendLiveRequest],
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> AsyncIterator[recommend_pb2.RecommendLiveResponse]:
-        async with aclosing(self._live.serve(request_iterator)) as updates:
+        async with aclosing(self._live.serve(request_iterator, caller_of(context.peer()))) as updates:
             async for update in updates:
                 yield update
 

@@ -185,6 +185,12 @@ class LiveSettings(Settings):
     live_sessions: int = Field(
         32, gt=0, description="Live sessions at once; more are refused with RESOURCE_EXHAUSTED."
     )
+    live_sessions_per_caller: int = Field(
+        16,
+        ge=0,
+        description="Live sessions at once from one network address; 0 for no limit of its own, as behind a "
+        "proxy.",
+    )
     live_idle_seconds: float = Field(
         30.0,
         gt=0,

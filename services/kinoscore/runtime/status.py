@@ -1,7 +1,8 @@
 """Errors on the wire: every class of `kinoscore.errors` becomes a status and comes back as that class.
 
-The google.rpc.Status carries google.rpc.ErrorInfo (domain `kinoscore`, the error's reason and metadata) and,
-where a request field is at fault, google.rpc.BadRequest. It travels in the trailing metadata, under
+The google.rpc.Status carries google.rpc.ErrorInfo (domain `kinoscore`, the error's reason and metadata);
+where a request field is at fault, google.rpc.BadRequest; and where the metadata has `retry_seconds`,
+google.rpc.RetryInfo, which clients of any kind know. It travels in the trailing metadata, under
 `grpc-status-details-bin`.
 """
 
@@ -9,7 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import grpc
-from google.protobuf import any_pb2
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from kinoscore import errors
@@ -51,6 +53,9 @@ def to_status(error: KinoscoreError) -> status_pb2.Status:
     if error.field:
         violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=message)
         status.details.append(_packed(error_details_pb2.BadRequest(field_violations=[violation])))
+    if retry_seconds := error.metadata.get("retry_seconds"):
+        delay = duration_pb2.Duration(seconds=int(retry_seconds))
+        status.details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
     return status
 
 
@@ -104,7 +109,7 @@ def _details_of(status: status_pb2.Status) -> tuple[error_details_pb2.ErrorInfo,
     return info, field
 
 
-def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> any_pb2.Any:
+def _packed(message: Message) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(message)
     return packed

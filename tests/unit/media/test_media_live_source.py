@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from support.media_files import noise_frames, write_clip
 
-from kinoscore.errors import InvalidMedia, NotFound
-from kinoscore.media.live_source import iter_pictures
+from kinoscore.errors import FailedPrecondition, InvalidMedia, NotFound
+from kinoscore.media.live_source import CameraInput, camera_input, iter_pictures
 from kinoscore.media.pictures import PictureFormat, decode_picture
 from kinoscore.media.types import FrameSpec, Limits
 
@@ -43,3 +43,27 @@ def test_what_is_no_video_is_told(tmp_path: Path) -> None:
         next(iter_pictures(str(tmp_path / "none.mp4"), 4.0))
     with pytest.raises(InvalidMedia, match="cannot be opened"):
         next(iter_pictures(io.BytesIO(b"no video at all" * 100), 4.0))
+
+
+@pytest.mark.parametrize(
+    ("device", "platform", "expected"),
+    [
+        ("/dev/video0", "linux", CameraInput("/dev/video0", "v4l2")),
+        ("0", "darwin", CameraInput("0:none", "avfoundation", (("framerate", "30"),))),
+        ("Desk Cam", "win32", CameraInput("video=Desk Cam", "dshow")),
+    ],
+)
+def test_a_camera_is_read_as_its_system_names_it(device: str, platform: str, expected: CameraInput) -> None:
+    assert camera_input(device, platform) == expected
+
+
+def test_a_system_whose_cameras_cannot_be_read_is_told() -> None:
+    with pytest.raises(FailedPrecondition, match="pipe the stream"):
+        camera_input("0", "plan9")
+
+
+def test_a_camera_that_is_not_there_or_is_none_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"no camera")
+    for device in (tmp_path / "absent", tmp_path / "file", tmp_path):
+        with pytest.raises(NotFound, match=r"the camera .* cannot be opened"):
+            next(iter_pictures(f"camera:{device}", 4.0))

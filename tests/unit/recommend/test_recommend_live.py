@@ -75,6 +75,7 @@ class Ranking(ranking_pb2_grpc.RankingServiceServicer):
 
     def __init__(self) -> None:
         self.lost: set[float] = set()
+        self.stale: set[float] = set()
         self.searches: list[ranking_pb2.SearchTracksRequest] = []
 
     async def ListSpaces(self, request: Any, context: Any) -> Any:
@@ -88,7 +89,8 @@ class Ranking(ranking_pb2_grpc.RankingServiceServicer):
             ranking_pb2.Hit(rank=rank, score=1.0 / rank, track=common_pb2.TrackMetadata(track_id=track))
             for rank, track in enumerate("ab", 1)
         ]
-        return ranking_pb2.SearchTracksResponse(space=SPACE, hits=hits)
+        stale = request.clip.content[0] in self.stale
+        return ranking_pb2.SearchTracksResponse(space=SPACE, hits=hits, stale=stale)
 
 
 class Music(music_pb2_grpc.MusicEncoderServiceServicer):
@@ -176,6 +178,12 @@ async def test_a_silent_ranking_leaves_the_list_and_is_told_until_it_is_back(hou
     for update in running:
         assert [hit.track.track_id for hit in update.hits] == ["a", "b"]
         assert bool(update.warnings) == update.stale
+
+
+async def test_old_hits_of_a_ranking_whose_store_is_silent_are_told_as_such(house: House) -> None:
+    house.ranking.stale = {2.0}
+    *running, last = await house.live(b"1", b"2", b"3")
+    assert [update.stale for update in (*running, last)] == [False, True, False, False]
 
 
 async def test_one_search_an_update_in_the_space_the_session_began_in(house: House) -> None:

@@ -65,6 +65,14 @@ def test_a_status_carries_error_info_and_the_field_at_fault() -> None:
     assert request.field_violations[0].field == "chunk"
 
 
+def test_a_status_says_when_to_try_again() -> None:
+    error = errors.QueueFull("full; try again in 5 s", metadata={"retry_seconds": "5"})
+    retry = error_details_pb2.RetryInfo()
+    assert to_status(error).details[1].Unpack(retry)
+    assert retry.retry_delay.seconds == 5
+    assert over_the_wire(error).metadata == error.metadata
+
+
 def test_a_status_without_field_carries_no_bad_request() -> None:
     assert len(to_status(errors.Unavailable("gone")).details) == 1
 

@@ -19,6 +19,12 @@ __all__ = ["command"]
 @click.option("--window", type=float, metavar="SECONDS", help="How much of the past counts; 6 if not set.")
 @click.option("--margin", type=float, help="How much better a track must be to enter; 0.05 if not set.")
 @click.option("--hold", type=float, metavar="SECONDS", help="For how long it must be so; 2 if not set.")
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="OUT.mp4",
+    help="Write the video with the music that was first in the list at each moment.",
+)
 @json_option
 @server_options
 def command(
@@ -30,6 +36,7 @@ def command(
     window: float | None,
     margin: float | None,
     hold: float | None,
+    record: Path | None,
     as_json: bool,
     data: Path,
     address: str | None,
@@ -37,20 +44,27 @@ def command(
 ) -> None:
     """Rank tracks for a stream while it plays.
 
-    SOURCE is a file, `-` for standard input, or an address (rtsp, rtmp, http). With --json each update is one
-    line.
+    SOURCE is a file, `-` for standard input, an address (rtsp, rtmp, http), or a camera: `camera:/dev/video0`
+    on Linux, `camera:0` on macOS, `camera:NAME` on Windows. With --json each update is one line.
+
+    --record writes the pictures with each track from its passage on, as long as it is first in the list, and
+    fades it over into the next. It is finished when the stream ends or is stopped with Ctrl-C. Tracks whose
+    sound cannot be reached from here are silent.
     """
 
     async def work() -> None:
-        from contextlib import aclosing
+        from contextlib import AsyncExitStack, aclosing
 
         from kinoscore.cli.connection import connected
         from kinoscore.cli.documents import live_document, to_json_line
         from kinoscore.cli.live_view import LiveView, played
+        from kinoscore.cli.recordings import recording
 
-        async with connected(data=data, address=address, purpose="live") as server:
+        async with AsyncExitStack() as stack:
+            recorded = await stack.enter_async_context(recording(record)) if record else None
+            server = await stack.enter_async_context(connected(data=data, address=address, purpose="live"))
             updates = server.client.live(
-                played(source, is_paced=not fast),
+                played(source, is_paced=not fast, recorder=recorded.recorder if recorded else None),
                 k=k,
                 filter=filter_text,
                 interval_seconds=interval,
@@ -60,14 +74,16 @@ def command(
                 latest=not fast,
                 catalogue=catalogue,
             )
-            with LiveView(source, is_shown=not as_json) as view:
-                async with aclosing(updates):
-                    async for update in updates:
-                        if as_json:
-                            click.echo(to_json_line(live_document(update)))
-                        else:
-                            view.show(update)
-            if view.is_empty and not as_json:
-                message(f"no track of the catalogue {catalogue} fits; add some with `kinoscore index FOLDER`")
+            view = stack.enter_context(LiveView(source, is_shown=not as_json))
+            await stack.enter_async_context(aclosing(updates))
+            async for update in updates:
+                if recorded:
+                    recorded.follow(update)
+                if as_json:
+                    click.echo(to_json_line(live_document(update)))
+                else:
+                    view.show(update)
+        if view.is_empty and not as_json:
+            message(f"no track of the catalogue {catalogue} fits; add some with `kinoscore index FOLDER`")
 
     run(work())
