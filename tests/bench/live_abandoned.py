@@ -52,7 +52,7 @@ def main() -> None:
 
 async def _run(folder: Path, options: Namespace) -> tuple[dict[int, Held], float]:
     repository = options.repository or write_tiny_repository(folder / "repository")
-    room = {"live_sessions": options.at_once, "live_sessions_per_caller": 0}
+    room = {"live_sessions": options.at_once}
     looks = {}
     started = time.monotonic()
     async with served(repository, folder / "data", **room) as (client, _):

@@ -12,7 +12,7 @@ AT_ONCE = 16
 
 async def test_a_thousand_abandoned_sessions_leave_nothing_behind(tmp_path: Path) -> None:
     repository = write_tiny_repository(tmp_path / "repository")
-    room = {"live_sessions": AT_ONCE, "live_sessions_per_caller": 0}
+    room = {"live_sessions": AT_ONCE}
     async with served(repository, tmp_path / "data", **room) as (client, _):
         await index_tones(client, tmp_path, 2)
         await abandon(client.address, 200, AT_ONCE)

@@ -186,10 +186,10 @@ class LiveSettings(Settings):
         32, gt=0, description="Live sessions at once; more are refused with RESOURCE_EXHAUSTED."
     )
     live_sessions_per_caller: int = Field(
-        16,
+        0,
         ge=0,
-        description="Live sessions at once from one network address; 0 for no limit of its own, as behind a "
-        "proxy.",
+        description="Live sessions at once from one network address; 0 for no limit of its own: behind a "
+        "proxy, all callers have one address.",
     )
     live_idle_seconds: float = Field(
         30.0,
