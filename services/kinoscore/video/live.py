@@ -29,13 +29,14 @@ from kinoscore.errors import (
 from kinoscore.inference.engine import InferenceEngine
 from kinoscore.inference.repository import Manifest, VideoSpec
 from kinoscore.media.keyframes import KeyFrameSelector
+from kinoscore.media.live_sampling import LiveSampler, StreamClock
 from kinoscore.media.types import FrameSpec, Limits
 from kinoscore.runtime.requests import require_between
 from kinoscore.runtime.telemetry import StageTimer
 from kinoscore.v1 import common_pb2, video_pb2
 from kinoscore.video.assembly import EncodedFrames, WindowAssembler
 from kinoscore.video.clip_head import encode_windows, key_frame_messages
-from kinoscore.video.live_sampling import LiveSampler, SampleQueue, StreamClock
+from kinoscore.video.live_sampling import SampleQueue
 from kinoscore.video.pictures import FRAME_FORMATS, decode_frame
 
 __all__ = ["LiveEncoding", "LiveParts"]
