@@ -18,7 +18,7 @@ LARGEST_DATA = 1 << 40
 # The index, the boxes that tell of a fragment, and those that hold or pad.
 _HELD = frozenset((b"ftyp", b"moov", b"moof"))
 _PASSED = frozenset((b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide"))
-_UNBOUNDED = frozenset((b"mdat", b"free", b"skip", b"wide"))
+_LARGEST = {b"moov": LARGEST_INDEX, **dict.fromkeys((b"mdat", b"free", b"skip", b"wide"), LARGEST_DATA)}
 # Where reading can go on: the beginning of an index, of a segment, or of a fragment with its header.
 _BEGINNING = re.compile(
     rb"\x00\x00..(?:ftyp|styp)|\x00...moov\x00\x00\x00.mvhd|\x00...moof\x00\x00\x00\x10mfhd", re.DOTALL
@@ -135,9 +135,7 @@ class BoxFilter:
             )
         if self._has_fragment and kind in (b"meta", b"udta", b"pdin", b"pnot"):
             return False
-        return size <= (
-            LARGEST_DATA if kind in _UNBOUNDED else LARGEST_INDEX if kind == b"moov" else LARGEST_BOX
-        )
+        return size <= _LARGEST.get(kind, LARGEST_BOX)
 
     def _whole(self, kind: bytes, size: int) -> bytes:
         position = self._taken
@@ -179,8 +177,8 @@ def _free(box: bytes) -> bytes:
 def _with_bases(fragment: bytes, taken_from: int, given_at: int) -> bytes:
     """A `moof` whose positions in the file, where it names some, are those at which it is given.
 
-    They are counted from its own beginning or from that of its data, and nothing else makes sense in a stream;
-    where bytes are missing, what they were before is unknown.
+    They are counted from its own beginning or from that of its data: nothing else makes sense in a stream.
+    Where bytes are missing, what they were before is unknown.
     """
     written = bytearray(fragment)
     near = {0, len(fragment), len(fragment) + 8, len(fragment) + 16}

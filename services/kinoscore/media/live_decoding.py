@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import av
 import numpy as np
@@ -20,7 +21,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from kinoscore.errors import InvalidMedia, MediaTooLarge
+from kinoscore.errors import InvalidMedia
 from kinoscore.media.container import video_stream
 from kinoscore.media.frames import to_picture
 from kinoscore.media.live_feed import ByteFeed
@@ -43,7 +44,7 @@ _FORMATS = {
 }
 # A stream of which so many demuxers in a row gave no frame holds none.
 _FRUITLESS_OPENINGS = 64
-_SKIP_LEVELS = ("DEFAULT", "NONREF", "NONKEY")
+_SKIP_LEVELS: tuple[Literal["DEFAULT", "NONREF", "NONKEY"], ...] = ("DEFAULT", "NONREF", "NONKEY")
 
 
 @dataclass(slots=True)
@@ -65,12 +66,12 @@ class LivePicture:
 
     Attributes:
         numbers: of the samples.
-        pixels: uint8 RGB [height, width, 3].
+        pixels: uint8 RGB [height, width, 3]; None for those of the picture before it.
         arrived: when its last byte came, on the monotonic clock, as far as that is known.
     """
 
     numbers: range
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] | None
     arrived: float
 
 
@@ -151,7 +152,8 @@ class LiveVideo:
 
         Raises:
             InvalidMedia: the bytes are of no known form, hold no video, or nothing that can be decoded.
-            MediaTooLarge: the pictures have too many pixels, or need too much memory.
+            MediaTooLarge: the pictures have too many pixels.
+        MemoryError: there is no memory to go on.
         """
         form = self._feed.form()
         if form is None:
@@ -195,9 +197,11 @@ class LiveVideo:
             "fpsprobesize": "0",
         }
         try:
-            container = av.open(self._feed, format=form.value, options=options, metadata_errors="replace")
-        except MemoryError as error:
-            raise MediaTooLarge("the stream needs more memory to decode than a decoder may use") from error
+            container = av.open(
+                self._feed, "r", format=form.value, options=options, metadata_errors="replace"
+            )
+        except MemoryError:
+            raise
         except (av.FFmpegError, ValueError):
             return
         with container:
@@ -223,8 +227,6 @@ class LiveVideo:
                 self._count(reader)
             for frame in reader.decode(None):
                 yield from self._offer(frame)
-        except MemoryError as error:
-            raise MediaTooLarge("the stream needs more memory to decode than a decoder may use") from error
         finally:
             self._lost += reader.damaged
         self._count()
@@ -308,9 +310,11 @@ class LiveVideo:
         return next((at for pts, at in self._arrivals if pts == frame.pts), self._arrivals[-1][1])
 
     def _picture(self, frame: "_Frame", numbers: range) -> LivePicture:
-        if frame.pixels is None:
-            frame.pixels = to_picture(frame.frame, self._reformatter, self._spec.width, self._spec.height)
-        return LivePicture(numbers, frame.pixels, frame.arrived)
+        pixels = None
+        if not frame.is_given:
+            frame.is_given = True
+            pixels = to_picture(frame.frame, self._reformatter, self._spec.width, self._spec.height)
+        return LivePicture(numbers, pixels, frame.arrived)
 
     def _count(self, reader: StreamReader | None = None) -> None:
         self.counts.damaged = self._feed.damaged + self._lost + (reader.damaged if reader else 0)
@@ -330,4 +334,4 @@ class _Frame:
     seconds: float
     end_seconds: float
     arrived: float
-    pixels: NDArray[np.uint8] | None = None
+    is_given: bool = False

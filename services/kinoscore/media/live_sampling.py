@@ -1,7 +1,7 @@
 """From the frames of a live stream to samples, whatever times they carry: plain numbers, no codec.
 
-Sample number i stands for i / rate seconds of the stream and takes the frame that is on the screen then, as in
-an upload; but a frame that comes just on time is taken at once.
+Sample number i stands for i / rate seconds of the stream and takes the frame that is on the screen then, as
+in an upload; but a frame that comes just on time is taken at once.
 """
 
 import math
@@ -110,8 +110,8 @@ class LiveSampler:
 class LiveGate:
     """Tells at once, before decoding, which packets hold a frame that no sample needs.
 
-    `PacketGate` looks ahead and so finds all of them; this one finds those that are shown before a packet that
-    came earlier, as the frames are that no other refers to.
+    `PacketGate` looks ahead and so finds all of them; this one finds those that are shown before a packet
+    that came earlier, as the frames are that no other refers to.
 
     Args:
         rate: samples a second.

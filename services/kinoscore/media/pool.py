@@ -33,6 +33,8 @@ from kinoscore.errors import (
     QueueFull,
     Unavailable,
 )
+from kinoscore.media.live_channel import LiveJob
+from kinoscore.media.live_pool import LiveDecoding, LiveProcesses
 from kinoscore.media.process import end_process, start_process
 from kinoscore.media.types import AudioBlock, FrameBatch, FrameSpec, Limits, MediaProbe, MediaSummary, Tags
 
@@ -129,7 +131,7 @@ class DecodePool:
     """A fixed number of decoder processes behind a bounded queue.
 
     Args:
-        workers: decoder processes.
+        workers: decoder processes, for files; and as many for live streams, once there are some.
         memory_limit_bytes: how far a worker may grow above its idle size, in address space; on Linux only.
         time_limit_seconds: how long a worker may take for one file, without its consumer's own time.
         limits: what a file may ask for.
@@ -155,6 +157,7 @@ class DecodePool:
         self._workers: set[_Worker] = set()
         # None wakes a waiting request after the pool was closed.
         self._idle: asyncio.Queue[_Worker | None] = asyncio.Queue()
+        self._live = LiveProcesses(workers, memory_limit_bytes)
         self._waiting = 0
         self._leased = 0
         self._errands: set[asyncio.Task[None]] = set()
@@ -188,11 +191,17 @@ class DecodePool:
         await asyncio.gather(*errands, return_exceptions=True)
         await asyncio.gather(*(worker.end() for worker in self._workers))
         self._workers.clear()
+        await self._live.close()
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
         """The process ids of the workers, for doctors and tests."""
         return tuple(sorted(worker.pid for worker in self._workers))
+
+    @property
+    def live_pids(self) -> tuple[int, ...]:
+        """The process ids of those that decode live streams, for doctors and tests."""
+        return self._live.pids
 
     def decode_frames(
         self, path: str | os.PathLike[str], spec: FrameSpec, timeout: float | None = None
@@ -222,6 +231,12 @@ class DecodePool:
             return AudioBlock(samples) if worker.read(samples, message["offset"]) else None
 
         return DecodeJob(self, job, read, timeout)
+
+    def decode_live(self, job: LiveJob) -> LiveDecoding:
+        """`kinoscore.media.live_decoding.LiveVideo` in a process that decodes many streams."""
+        if self._closed:
+            raise Unavailable("the decoders are shutting down")
+        return self._live.decode(job)
 
     async def probe(self, path: str | os.PathLike[str], timeout: float | None = None) -> MediaProbe:
         """`kinoscore.media.decoding.probe` in a worker."""

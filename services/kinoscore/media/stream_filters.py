@@ -148,9 +148,9 @@ class ElementFilter:
             self.initialisation, self._held = self._held[:end], self._held[end:]
             given.append(self.initialisation)
         while not self.is_renewed:
-            piece = self._seek() if self._seeking else self._pass_on()
-            given.append(piece)
-            if not piece and (not self._seeking or self._held[:4] != _CLUSTER):
+            before = len(self._held), self._seeking
+            given.append(self._seek() if self._seeking else self._pass_on())
+            if before == (len(self._held), self._seeking):
                 break
         return b"".join(given)
 
@@ -166,15 +166,15 @@ class ElementFilter:
     def _check_initialisation(self) -> None:
         if len(self._held) > LARGEST_INITIALISATION:
             raise InvalidMedia(
-                f"the WebM stream has no cluster within {LARGEST_INITIALISATION >> 20} MiB; send one made for "
-                "streaming"
+                f"the WebM stream has no cluster within {LARGEST_INITIALISATION >> 20} MiB; send one made "
+                "for streaming"
             )
 
     def _seek(self) -> bytes:
         match = _CLUSTER_BEGINNING.search(self._held)
         self._held = self._held[match.start() if match else -16 :]
         self._seeking = match is None
-        return b"" if match is None else self._pass_on()
+        return b""
 
     def _pass_on(self) -> bytes:
         """What is left of an element, or the beginning of the next one; nothing where more must come."""
@@ -183,9 +183,12 @@ class ElementFilter:
             if header is None:
                 return b""
             kind, start, size = header
-            if kind == EBML_MAGIC and _EBML.match(self._held[:80].ljust(80)):
-                self.is_renewed = True
-                return b""
+            if kind == EBML_MAGIC:
+                if len(self._held) < 80:
+                    return b""
+                self.is_renewed = _EBML.match(self._held[:80]) is not None
+                if self.is_renewed:
+                    return b""
             if size > (_INSIDE.get(kind) or -1):
                 self.damaged += 1
                 self._seeking = True

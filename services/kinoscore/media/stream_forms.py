@@ -16,18 +16,10 @@ EBML_MAGIC = b"\x1a\x45\xdf\xa3"
 BOX_TYPES = frozenset(
     b"ftyp styp moov moof mdat free skip wide sidx ssix prft emsg mfra uuid meta udta pdin pnot".split()
 )
-# SPS, IDR slice and PPS are referred to, SEI and AUD are not.
+# The kinds of units with the values of nal_ref_idc that each may have.
+_REFERENCES = {1: (0, 1, 2, 3), 5: (1, 2, 3), 6: (0,), 7: (1, 2, 3), 8: (1, 2, 3), 9: (0,)}
 _NAL_HEADERS = frozenset(
-    reference << 5 | kind
-    for kind, references in {
-        1: (0, 1, 2, 3),
-        5: (1, 2, 3),
-        6: (0,),
-        7: (1, 2, 3),
-        8: (1, 2, 3),
-        9: (0,),
-    }.items()
-    for reference in references
+    reference << 5 | kind for kind, references in _REFERENCES.items() for reference in references
 )
 _START_CODE = re.compile(rb"\x00\x00\x01(.)", re.DOTALL)
 # An SPS of a known profile and, soon after it, a PPS.
@@ -65,7 +57,7 @@ def begins(data: bytes) -> StreamForm | None:
 
 
 def find_beginning(data: bytes) -> tuple[StreamForm, int] | None:
-    """The first place in a stream taken up anywhere from which it can be read, with its form; None for none."""
+    """The first place in a stream taken up anywhere from which it can be read, with its form."""
     found = []
     if match := _FILE_TYPE.search(data):
         found.append((match.start(), StreamForm.MP4))
