@@ -10,7 +10,9 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from support.media_files import noise_frames
 from support.repository import write_tiny_repository
+from support.streams import FORMS, cut, write_stream
 from support.waiting import until
 
 from kinoscore import AsyncClient, Client, Frame, LiveControl, LiveUpdate, Track
@@ -18,6 +20,7 @@ from kinoscore.data_folder import DataFolder
 from kinoscore.errors import (
     DeadlineExceeded,
     InvalidFilter,
+    InvalidMedia,
     InvalidRequest,
     KinoscoreError,
     QueueFull,
@@ -124,6 +127,41 @@ async def test_the_sync_client_gives_the_same_updates(client: AsyncClient) -> No
 
     got = await asyncio.to_thread(plain)
     assert [ids(update) for update in got] == [ids(update) for update in expected]
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_stream_of_bytes_gets_the_updates_of_its_frames(
+    client: AsyncClient, tmp_path: Path, form: str
+) -> None:
+    data = write_stream(tmp_path, form, noise_frames(100)).read_bytes()
+    *running, last = await updates(client, cut(data, 5000), k=3, window_seconds=60.0)
+    assert [update.stream_seconds for update in running] == [1.0, 2.0, 3.0, 4.0]
+    assert last.ending == "complete"
+    assert last.losses.frames_damaged == 0
+
+    def plain() -> list[LiveUpdate]:
+        with Client(client.address) as same:
+            return list(same.live([data], k=3, window_seconds=60.0))
+
+    got = await asyncio.to_thread(plain)
+    assert (
+        ids(got[-1]) == ids(last) == [hit.track.track_id for hit in (await client.recommend(data, k=3)).hits]
+    )
+
+
+async def test_a_stream_of_bytes_goes_on_in_another_call_at_its_next_initialisation(
+    client: AsyncClient, tmp_path: Path
+) -> None:
+    data = write_stream(tmp_path, "mp4", noise_frames(100)).read_bytes()
+    *_, before = await updates(client, cut(data[: len(data) // 2], 5000))
+    *_, after = await updates(client, [data[-30000:], data], resume_token=before.resume_token)
+    assert after.stream_seconds == pytest.approx(before.stream_seconds + 4.0, abs=0.6)
+    assert after.losses.frames_damaged >= before.losses.frames_damaged
+
+
+async def test_bytes_that_are_no_stream_end_the_session_with_the_cause(client: AsyncClient) -> None:
+    with pytest.raises(InvalidMedia, match="send fragmented MP4, MPEG-TS, WebM, or H.264"):
+        await updates(client, [b"no media at all, but many words " * 100])
 
 
 async def test_the_first_list_is_that_of_the_same_frames_as_a_clip(client: AsyncClient) -> None:

@@ -1,7 +1,8 @@
 """What stands between the bytes of a live stream and a demuxer, for each form of stream. No codec.
 
 A filter finds the initialisation segment (what a decoder must have read before any picture), keeps it, and
-finds the next place at which a demuxer can begin anew. `BoxFilter` is that of MP4.
+finds the next place at which a demuxer can begin anew. `BoxFilter` is that of MP4, `PacketFilter` that of
+MPEG-TS, `UnitFilter` that of H.264.
 """
 
 import re
@@ -9,15 +10,15 @@ from typing import Protocol
 
 from kinoscore.errors import InvalidMedia
 from kinoscore.media.box_filter import BoxFilter
+from kinoscore.media.packet_filter import PacketFilter
 from kinoscore.media.stream_forms import (
     EBML_MAGIC,
     ENOUGH_BYTES,
-    PACKET_BYTES,
-    SYNC,
     StreamForm,
     begins,
     find_beginning,
 )
+from kinoscore.media.unit_filter import UnitFilter
 
 __all__ = ["FormFinder", "InitialisationFinder", "StreamFilter", "filter_of"]
 
@@ -56,9 +57,6 @@ _INSIDE = {
     **{bytes.fromhex(name): LARGEST_INITIALISATION for name in ("e7", "a7", "ab", "5854")},
     _CLUSTER: 1 << 57,
 }
-# Any slice ends the parameter sets; a slice of an IDR picture, parameter sets, SEI and AUD can begin anew.
-_SLICE = re.compile(rb"\x00\x00\x01[\x01\x21\x41\x61\x25\x45\x65\x02\x22\x42\x62]", re.DOTALL)
-_UNIT = re.compile(rb"\x00\x00\x01[\x25\x45\x65\x27\x47\x67\x06\x09]", re.DOTALL)
 KNOWN_FORMS = "fragmented MP4, MPEG-TS, WebM, or H.264 in Annex B"
 
 
@@ -66,8 +64,12 @@ class StreamFilter(Protocol):
     """Takes the bytes of a stream, cut anywhere, and gives those that a demuxer may read."""
 
     initialisation: bytes | None
-    damaged: int
     is_renewed: bool
+
+    @property
+    def damaged(self) -> int:
+        """How often what came made no sense, or something was missing."""
+        ...
 
     @property
     def can_restart(self) -> bool:
@@ -81,37 +83,6 @@ class StreamFilter(Protocol):
     def restart(self) -> bytes:
         """What a new demuxer reads first; what follows it begins at the next place that can be."""
         ...
-
-
-class PacketFilter:
-    """MPEG-TS: begins with a program association table. The tables come again and again."""
-
-    def __init__(self) -> None:
-        self.initialisation: bytes | None = b""
-        self.damaged = 0
-        self.is_renewed = False
-        self._held = b""
-        self._is_passing = False
-
-    @property
-    def can_restart(self) -> bool:
-        return True
-
-    def push(self, data: bytes) -> bytes:
-        if self._is_passing:
-            return data
-        self._held += data
-        start = _table_position(self._held)
-        if start is None:
-            self._held = self._held[-2 * PACKET_BYTES :]
-            return b""
-        given, self._held = self._held[start:], b""
-        self._is_passing = True
-        return given
-
-    def restart(self) -> bytes:
-        self._is_passing = False
-        return b""
 
 
 class ElementFilter:
@@ -198,48 +169,6 @@ class ElementFilter:
         given, self._held = self._held[: self._passing], self._held[self._passing :]
         self._passing -= len(given)
         return given
-
-
-class UnitFilter:
-    """H.264 in Annex B: the units before the first slice, where they are parameter sets."""
-
-    def __init__(self) -> None:
-        self.initialisation: bytes | None = None
-        self.damaged = 0
-        self.is_renewed = False
-        self._held = b""
-        self._is_passing = True
-
-    @property
-    def can_restart(self) -> bool:
-        return True
-
-    def push(self, data: bytes) -> bytes:
-        if self.initialisation is None:
-            self._collect(data)
-        if self._is_passing:
-            return data
-        self._held += data
-        match = _UNIT.search(self._held)
-        if match is None:
-            self._held = self._held[-3:]
-            return b""
-        given, self._held = self._held[match.start() :], b""
-        self._is_passing = True
-        return given
-
-    def restart(self) -> bytes:
-        self._is_passing = False
-        self._held = b""
-        return self.initialisation or b""
-
-    def _collect(self, data: bytes) -> None:
-        self._held += data
-        match = _SLICE.search(self._held)
-        if match is None and len(self._held) <= LARGEST_INITIALISATION:
-            return
-        self.initialisation = self._held[: match.start()] if match else b""
-        self._held = b""
 
 
 def filter_of(form: StreamForm) -> StreamFilter:
@@ -335,20 +264,6 @@ class InitialisationFinder:
                     self._filter = None
         except InvalidMedia:
             self._finder = self._filter = None
-
-
-def _table_position(data: bytes) -> int | None:
-    """Where a packet with a program association table begins, with another packet behind it."""
-    position = data.find(SYNC)
-    while 0 <= position < len(data) - PACKET_BYTES:
-        if (
-            data[position + 1] & 0x5F == 0x40
-            and data[position + 2] == 0
-            and data[position + PACKET_BYTES] == SYNC
-        ):
-            return position
-        position = data.find(SYNC, position + 1)
-    return None
 
 
 def _elements_end(data: bytes) -> int | None:
