@@ -160,7 +160,7 @@ async def test_a_stream_of_bytes_goes_on_in_another_call_at_its_next_initialisat
 
 
 async def test_bytes_that_are_no_stream_end_the_session_with_the_cause(client: AsyncClient) -> None:
-    with pytest.raises(InvalidMedia, match="send fragmented MP4, MPEG-TS, WebM, or H.264"):
+    with pytest.raises(InvalidMedia, match="send fragmented MP4, MPEG-TS, WebM, or"):
         await updates(client, [b"no media at all, but many words " * 100])
 
 

@@ -25,6 +25,8 @@ __all__ = ["FormFinder", "InitialisationFinder", "StreamFilter", "filter_of"]
 LARGEST_INITIALISATION = 1 << 20
 # A stream that is taken up again and shows no beginning within so many bytes never will.
 LARGEST_LEAD = 64 << 20
+# With so many the forms are told apart that begin in one way only.
+_FEWEST_BYTES = 12
 # Enough for what tells a beginning to be seen whole.
 _LOOKBACK_BYTES = 2048
 _CLUSTER = b"\x1f\x43\xb6\x75"
@@ -199,10 +201,12 @@ class FormFinder:
             InvalidMedia: the bytes are of no known form.
         """
         self._held += data
-        if len(self._held) < ENOUGH_BYTES:
+        if len(self._held) < _FEWEST_BYTES:
             return None
         if found := self._found():
             return found
+        if len(self._held) < ENOUGH_BYTES:
+            return None
         if not self._anywhere:
             raise _unknown()
         kept = self._held[-_LOOKBACK_BYTES:]
