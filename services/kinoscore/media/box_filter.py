@@ -5,9 +5,15 @@ it. No codec: an incremental parser of the outermost boxes (ISO/IEC 14496-12).
 """
 
 import re
-import struct
 
 from kinoscore.errors import InvalidMedia
+from kinoscore.media.fragments import (
+    TrackFlags,
+    begins_with_key_frame,
+    sample_count,
+    video_tracks,
+    with_bases,
+)
 from kinoscore.media.stream_forms import BOX_TYPES
 
 __all__ = ["BoxFilter"]
@@ -15,6 +21,8 @@ __all__ = ["BoxFilter"]
 LARGEST_INDEX = 4 << 20
 LARGEST_BOX = 1 << 20
 LARGEST_DATA = 1 << 40
+# FFmpeg remembers every sample of an MP4, some 40 bytes each: after so many another demuxer goes on.
+SAMPLES_OF_A_DEMUXER = 20_000
 # The index, the boxes that tell of a fragment, and those that hold or pad.
 _HELD = frozenset((b"ftyp", b"moov", b"moof"))
 _PASSED = frozenset((b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide"))
@@ -24,7 +32,6 @@ _BEGINNING = re.compile(
     rb"\x00\x00..(?:ftyp|styp)|\x00...moov\x00\x00\x00.mvhd|\x00...moof\x00\x00\x00\x10mfhd", re.DOTALL
 )
 _BEGINNING_BYTES = 16
-_HAS_BASE = 0x000001
 
 SEND_FRAGMENTED = "send fragmented MP4 (ffmpeg: `-movflags frag_keyframe+empty_moov`)"
 
@@ -38,7 +45,8 @@ class BoxFilter:
     Attributes:
         initialisation: `ftyp` and `moov` of a fragmented stream, once known.
         damaged: stretches that were passed over because they made no sense.
-        is_renewed: another stream has begun, with an index of its own: what comes is for another demuxer.
+        is_renewed: what comes is for another demuxer: the first has read enough, or another stream has begun,
+            with an index of its own.
         can_restart: whether a demuxer can begin anew at the next fragment.
     """
 
@@ -54,6 +62,8 @@ class BoxFilter:
         self._taken = 0
         self._given = 0
         self._has_fragment = False
+        self._tracks = TrackFlags({})
+        self._samples = 0
 
     @property
     def can_restart(self) -> bool:
@@ -78,15 +88,14 @@ class BoxFilter:
 
     def restart(self) -> bytes:
         """What a new demuxer reads first: after it comes the next fragment, or the index that was renewed."""
-        self._passing = 0
+        self._passing = self._samples = 0
         self._has_fragment = False
-        if self.is_renewed:
-            self.is_renewed = False
-            self._index = b""
-            self._given = 0
-            return b""
-        self._seeking = True
+        # One that was renewed goes on with what is held.
+        self._seeking = not self.is_renewed
+        self.is_renewed = False
         given = self.initialisation or b""
+        if not given:
+            self._index = b""
         self._given = len(given)
         return given
 
@@ -146,6 +155,9 @@ class BoxFilter:
             self.is_renewed = True
             self.initialisation = None
             return b""
+        if kind == b"moof" and self._is_enough(box):
+            self.is_renewed = True
+            return b""
         self._drop(size)
         if kind == b"ftyp":
             self._file_type = box
@@ -154,6 +166,7 @@ class BoxFilter:
             if self._index:
                 return _free(box)
             self._index = box
+            self._tracks = video_tracks(box)
             if b"mvex" in box and len(self._file_type) + size <= LARGEST_BOX:
                 self.initialisation = self._file_type + box
             return box
@@ -162,7 +175,13 @@ class BoxFilter:
             self._seeking = True
             return b""
         self._has_fragment = True
-        return _with_bases(box, position, self._given)
+        self._samples += sample_count(box)
+        return with_bases(box, position, self._given)
+
+    def _is_enough(self, fragment: bytes) -> bool:
+        """Whether another demuxer should go on with this fragment."""
+        is_full = self.can_restart and self._samples >= SAMPLES_OF_A_DEMUXER
+        return is_full and begins_with_key_frame(fragment, self._tracks)
 
     def _drop(self, count: int) -> bytes:
         dropped, self._held = self._held[:count], self._held[count:]
@@ -172,34 +191,3 @@ class BoxFilter:
 
 def _free(box: bytes) -> bytes:
     return box[:4] + b"free" + box[8:]
-
-
-def _with_bases(fragment: bytes, taken_from: int, given_at: int) -> bytes:
-    """A `moof` whose positions in the file, where it names some, are those at which it is given.
-
-    They are counted from its own beginning or from that of its data: nothing else makes sense in a stream.
-    Where bytes are missing, what they were before is unknown.
-    """
-    written = bytearray(fragment)
-    near = {0, len(fragment), len(fragment) + 8, len(fragment) + 16}
-    for start, end in _children(fragment, 8, len(fragment), b"traf"):
-        for header, stop in _children(fragment, start, end, b"tfhd"):
-            flags = int.from_bytes(fragment[header + 1 : header + 4])
-            if flags & _HAS_BASE and header + 16 <= stop:
-                ahead = int.from_bytes(fragment[header + 8 : header + 16]) - taken_from
-                base = given_at + (ahead if ahead in near else 0)
-                written[header + 8 : header + 16] = struct.pack(">Q", base)
-    return bytes(written)
-
-
-def _children(data: bytes, start: int, end: int, kind: bytes) -> list[tuple[int, int]]:
-    """Where the contents of the inner boxes of a kind begin and end."""
-    found = []
-    while start + 8 <= end:
-        size = int.from_bytes(data[start : start + 4])
-        if size < 8 or start + size > end:
-            break
-        if data[start + 4 : start + 8] == kind:
-            found.append((start + 8, start + size))
-        start += size
-    return found
