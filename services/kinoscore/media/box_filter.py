@@ -14,6 +14,7 @@ from kinoscore.media.fragments import (
     video_tracks,
     with_bases,
 )
+from kinoscore.media.held_bytes import HeldBytes
 from kinoscore.media.stream_forms import BOX_TYPES
 
 __all__ = ["BoxFilter"]
@@ -56,7 +57,7 @@ class BoxFilter:
         self.is_renewed = False
         self._file_type = b""
         self._index = b""
-        self._held = b""
+        self._held = HeldBytes()
         self._passing = 0
         self._seeking = False
         self._taken = 0
@@ -75,7 +76,7 @@ class BoxFilter:
         Raises:
             InvalidMedia: the index comes after the pictures, or is too large.
         """
-        self._held += data
+        self._held.push(data)
         given: list[bytes] = []
         while not self.is_renewed and (self._passing or self._held):
             before = len(self._held), self._seeking, self._passing
@@ -105,20 +106,21 @@ class BoxFilter:
         return piece
 
     def _seek(self) -> bytes:
-        match = _BEGINNING.search(self._held)
-        self._drop(match.start() if match else max(0, len(self._held) - _BEGINNING_BYTES + 1))
+        held = self._held.rest()
+        match = _BEGINNING.search(held)
+        self._drop(match.start() if match else max(0, len(held) - _BEGINNING_BYTES + 1))
         self._seeking = match is None
         return b""
 
     def _next_box(self) -> bytes:
-        size, header = int.from_bytes(self._held[:4]), 8
-        kind = self._held[4:8]
+        size, header = int.from_bytes(self._held.peek(0, 4)), 8
+        kind = self._held.peek(4, 8)
         if len(self._held) < 8:
             return b""
         if size == 1:
             if len(self._held) < 16:
                 return b""
-            size, header = int.from_bytes(self._held[8:16]), 16
+            size, header = int.from_bytes(self._held.peek(8, 16)), 16
         elif size == 0 and kind == b"mdat":
             size = LARGEST_DATA
         if not self._is_plausible(kind, size, header):
@@ -133,7 +135,7 @@ class BoxFilter:
             raise InvalidMedia(f"the index (moov) of the MP4 comes after its pictures; {SEND_FRAGMENTED}")
         self._passing = size - header
         written = self._drop(header)
-        return written if kind in _PASSED else written[:4] + b"free" + written[8:]
+        return written if kind in _PASSED else _free(written)
 
     def _is_plausible(self, kind: bytes, size: int, header: int) -> bool:
         if kind not in BOX_TYPES or size < header:
@@ -148,10 +150,11 @@ class BoxFilter:
 
     def _whole(self, kind: bytes, size: int) -> bytes:
         position = self._taken
-        box = self._held[:size]
+        box = self._held.peek(0, size)
         if kind == b"moov" and self._index and box != self._index:
             # What is held begins the next stream.
-            self._held = self._file_type + self._held
+            rest = self._held.take(len(self._held))
+            self._held.push(self._file_type + rest)
             self.is_renewed = True
             self.initialisation = None
             return b""
@@ -184,9 +187,8 @@ class BoxFilter:
         return is_full and begins_with_key_frame(fragment, self._tracks)
 
     def _drop(self, count: int) -> bytes:
-        dropped, self._held = self._held[:count], self._held[count:]
         self._taken += count
-        return dropped
+        return self._held.take(count)
 
 
 def _free(box: bytes) -> bytes:

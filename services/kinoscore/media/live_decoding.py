@@ -42,8 +42,9 @@ _FORMATS = {
     StreamForm.MPEG_TS: "mpegts",
     StreamForm.H264: "h264",
 }
-# A stream of which so many demuxers in a row gave no frame holds none.
+# A stream of which so many demuxers in a row gave no frame holds none; nor one of so many bytes without any.
 _FRUITLESS_OPENINGS = 64
+_FRUITLESS_BYTES = 64 << 20
 _SKIP_LEVELS: tuple[Literal["DEFAULT", "NONREF", "NONKEY"], ...] = ("DEFAULT", "NONREF", "NONKEY")
 
 
@@ -219,12 +220,15 @@ class LiveVideo:
         self._frame_seconds = 1 / float(stream.guessed_rate or 25)
         context = stream.codec_context
         context.thread_type, context.thread_count = "NONE", 1
+        self._arrivals.clear()
         context.options = {"max_pixels": str(self._limits.max_pixels)}
         try:
             for packet in reader.packets():
                 for frame in self._frames(packet, reader, context):
                     yield from self._offer(frame)
                 self._count(reader)
+                if self._shown is None and self._feed.received > _FRUITLESS_BYTES:
+                    raise self._nothing_decoded()
             for frame in reader.decode(None):
                 yield from self._offer(frame)
         finally:
@@ -233,7 +237,7 @@ class LiveVideo:
 
     def _frames(
         self, packet: "Packet[VideoStream]", reader: StreamReader, context: "CodecContext"
-    ) -> list[VideoFrame]:
+    ) -> Iterator[VideoFrame]:
         """The frames that a packet completes; none of a packet that need not or may not be decoded."""
         end = packet.pos + packet.size if packet.pos is not None and packet.pos >= 0 else None
         arrived = self._feed.arrival_of(end)
@@ -244,29 +248,38 @@ class LiveVideo:
             time.monotonic() - arrived, self._feed.waiting, is_key=packet.is_keyframe
         )
         if packet.pts is None:
-            return self._unstamped(packet, reader, context, level)
+            yield from self._unstamped(packet, reader, context, level)
+            return
         seconds = packet.pts * self._time_base + (self.clock.offset_seconds or 0.0)
         is_wanted = self.clock.offset_seconds is None or self._is_first_frame or self._gate.wants(seconds)
         if is_wanted and level:
             self._risky.append(seconds)
-        if not is_wanted and context.codec.intra_only:
-            return []
-        context.skip_frame = _SKIP_LEVELS[max(level, 0 if is_wanted else 1)]
-        return reader.decode(packet)
+        if is_wanted or not context.codec.intra_only:
+            context.skip_frame = _SKIP_LEVELS[max(level, 0 if is_wanted else 1)]
+            yield from reader.decode(packet)
 
     def _unstamped(
         self, packet: "Packet[VideoStream]", reader: StreamReader, context: "CodecContext", level: int
-    ) -> list[VideoFrame]:
+    ) -> Iterator[VideoFrame]:
         """Without times, a frame that is skipped must be counted: the next ones come that much later."""
         if level and not packet.is_keyframe:
             self._degradation.level = 2
             self._passed_over += 1
-            return []
-        if not self._passed_over:
-            return reader.decode(packet)
-        frames = reader.decode(None)
-        context.flush_buffers()
-        return [*frames, *reader.decode(packet)]
+            self._arrivals.pop()
+            return
+        if self._passed_over:
+            yield from reader.decode(None)
+            context.flush_buffers()
+            self._pass_time()
+        yield from reader.decode(packet)
+
+    def _pass_time(self) -> None:
+        """Leaves out the samples of the frames that were skipped."""
+        self.clock.last_seconds += self._passed_over * self._frame_seconds
+        self._passed_over = 0
+        number = self._sampler.next_sample
+        self._sampler.offer(self.clock.last_seconds)
+        self.counts.dropped += self._sampler.next_sample - number
 
     def _offer(self, frame: VideoFrame) -> Iterator[LivePicture]:
         seconds = self._place(frame)
@@ -287,12 +300,6 @@ class LiveVideo:
         if frame.pts is not None:
             timestamp = frame.pts * self._time_base
             return self.clock.place(timestamp, self._frame_seconds, may_restart=may_restart)
-        if self._passed_over and frame.key_frame:
-            self.clock.last_seconds += self._passed_over * self._frame_seconds
-            self._passed_over = 0
-            number = self._sampler.next_sample
-            self._sampler.offer(self.clock.last_seconds)
-            self.counts.dropped += self._sampler.next_sample - number
         return self.clock.place_next(self._frame_seconds)
 
     def _without_dropped(self, numbers: range, frame: "_Frame") -> range:
@@ -306,7 +313,7 @@ class LiveVideo:
 
     def _arrival_of(self, frame: VideoFrame) -> float:
         if frame.pts is None:
-            return self._arrivals[0][1] if self._arrivals else time.monotonic()
+            return self._arrivals.popleft()[1] if self._arrivals else time.monotonic()
         return next((at for pts, at in self._arrivals if pts == frame.pts), self._arrivals[-1][1])
 
     def _picture(self, frame: "_Frame", numbers: range) -> LivePicture:

@@ -43,7 +43,8 @@ class ByteFeed:
         is_resumed: the stream was begun in an earlier call: what comes may begin in the middle.
 
     Attributes:
-        waiting: how full the buffer behind the newest bytes is, 0 to 1.
+        received: bytes that have come.
+        waiting: how full the buffer behind the newest of them is, 0 to 1.
         has_ended: all bytes have come.
     """
 
@@ -57,6 +58,7 @@ class ByteFeed:
         self._ends: list[int] = []
         self._times: list[float] = []
         self._newest = 0.0
+        self.received = 0
         self.waiting = 0.0
         self.has_ended = False
 
@@ -137,6 +139,7 @@ class ByteFeed:
             self.waiting = 0.0
         else:
             self._newest, self.waiting = piece.arrived, piece.waiting
+            self.received += len(piece.data)
         return piece
 
     def _take(self, data: bytes) -> None:

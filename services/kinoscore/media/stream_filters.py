@@ -2,17 +2,16 @@
 
 A filter finds the initialisation segment (what a decoder must have read before any picture), keeps it, and
 finds the next place at which a demuxer can begin anew. `BoxFilter` is that of MP4, `PacketFilter` that of
-MPEG-TS, `UnitFilter` that of H.264.
+MPEG-TS, `ElementFilter` that of WebM, `UnitFilter` that of H.264.
 """
 
-import re
 from typing import Protocol
 
 from kinoscore.errors import InvalidMedia
 from kinoscore.media.box_filter import BoxFilter
+from kinoscore.media.element_filter import ElementFilter
 from kinoscore.media.packet_filter import PacketFilter
 from kinoscore.media.stream_forms import (
-    EBML_MAGIC,
     ENOUGH_BYTES,
     StreamForm,
     begins,
@@ -22,43 +21,12 @@ from kinoscore.media.unit_filter import UnitFilter
 
 __all__ = ["FormFinder", "InitialisationFinder", "StreamFilter", "filter_of"]
 
-LARGEST_INITIALISATION = 1 << 20
 # A stream that is taken up again and shows no beginning within so many bytes never will.
 LARGEST_LEAD = 64 << 20
 # With so many the forms are told apart that begin in one way only.
 _FEWEST_BYTES = 12
 # Enough for what tells a beginning to be seen whole.
 _LOOKBACK_BYTES = 2048
-_CLUSTER = b"\x1f\x43\xb6\x75"
-_SEGMENT = b"\x18\x53\x80\x67"
-_EBML = re.compile(rb"\x1a\x45\xdf\xa3.{1,64}?(?:webm|matroska)", re.DOTALL)
-# A cluster begins with its time; a checksum or padding may come first.
-_CLUSTER_BEGINNING = re.compile(
-    rb"\x1f\x43\xb6\x75(?:[\x80-\xff]|[\x40-\x7f].|[\x20-\x3f]..|[\x10-\x1f]...|"
-    rb"\x08.{4}|\x01.{7})[\xe7\xbf\xec]",
-    re.DOTALL,
-)
-_TOP_ELEMENTS = frozenset(
-    bytes.fromhex(name)
-    for name in [
-        "114d9b74",
-        "1549a966",
-        "1654ae6b",
-        "1c53bb6b",
-        "1043a770",
-        "1254c367",
-        "1941a469",
-        "ec",
-        "bf",
-    ]
-)
-# The most bytes of what may come from the first cluster on. A cluster itself is looked into.
-_INSIDE = {
-    **dict.fromkeys(_TOP_ELEMENTS, LARGEST_LEAD),
-    **{bytes.fromhex(name): LARGEST_LEAD for name in ("a3", "a0", "af")},
-    **{bytes.fromhex(name): LARGEST_INITIALISATION for name in ("e7", "a7", "ab", "5854")},
-    _CLUSTER: 1 << 57,
-}
 KNOWN_FORMS = "fragmented MP4, MPEG-TS, WebM, or H.264 in Annex B"
 
 
@@ -85,92 +53,6 @@ class StreamFilter(Protocol):
     def restart(self) -> bytes:
         """What a new demuxer reads first; what follows it begins at the next place that can be."""
         ...
-
-
-class ElementFilter:
-    """Matroska and WebM: the elements before the first cluster are the initialisation segment.
-
-    Clusters are looked into, so that damage is seen: FFmpeg goes on at the next one, too, but says nothing.
-    """
-
-    def __init__(self) -> None:
-        self.initialisation: bytes | None = None
-        self.damaged = 0
-        self.is_renewed = False
-        self._held = b""
-        self._passing = 0
-        self._seeking = False
-
-    @property
-    def can_restart(self) -> bool:
-        return self.initialisation is not None
-
-    def push(self, data: bytes) -> bytes:
-        """Takes the next bytes.
-
-        Raises:
-            InvalidMedia: no cluster comes.
-        """
-        self._held += data
-        given: list[bytes] = []
-        if self.initialisation is None:
-            end = _elements_end(self._held)
-            if end is None:
-                self._check_initialisation()
-                return b""
-            self.initialisation, self._held = self._held[:end], self._held[end:]
-            given.append(self.initialisation)
-        while not self.is_renewed:
-            before = len(self._held), self._seeking
-            given.append(self._seek() if self._seeking else self._pass_on())
-            if before == (len(self._held), self._seeking):
-                break
-        return b"".join(given)
-
-    def restart(self) -> bytes:
-        self._passing = 0
-        if self.is_renewed:
-            self.is_renewed = False
-            self.initialisation = None
-            return b""
-        self._seeking = True
-        return self.initialisation or b""
-
-    def _check_initialisation(self) -> None:
-        if len(self._held) > LARGEST_INITIALISATION:
-            raise InvalidMedia(
-                f"the WebM stream has no cluster within {LARGEST_INITIALISATION >> 20} MiB; send one made "
-                "for streaming"
-            )
-
-    def _seek(self) -> bytes:
-        match = _CLUSTER_BEGINNING.search(self._held)
-        self._held = self._held[match.start() if match else -16 :]
-        self._seeking = match is None
-        return b""
-
-    def _pass_on(self) -> bytes:
-        """What is left of an element, or the beginning of the next one; nothing where more must come."""
-        if not self._passing:
-            header = _element(self._held)
-            if header is None:
-                return b""
-            kind, start, size = header
-            if kind == EBML_MAGIC:
-                if len(self._held) < 80:
-                    return b""
-                self.is_renewed = _EBML.match(self._held[:80]) is not None
-                if self.is_renewed:
-                    return b""
-            if size > (_INSIDE.get(kind) or -1):
-                self.damaged += 1
-                self._seeking = True
-                self._held = self._held[1:]
-                return b""
-            self._passing = start if kind == _CLUSTER else start + size
-        given, self._held = self._held[: self._passing], self._held[self._passing :]
-        self._passing -= len(given)
-        return given
 
 
 def filter_of(form: StreamForm) -> StreamFilter:
@@ -268,38 +150,6 @@ class InitialisationFinder:
                     self._filter = None
         except InvalidMedia:
             self._finder = self._filter = None
-
-
-def _elements_end(data: bytes) -> int | None:
-    """Where the elements before the first cluster end; None where that is not known yet.
-
-    What is no such element ends them, too: a stream taken up again goes on in the middle of a cluster.
-    """
-    position = 0
-    while header := _element(data[position : position + 12]):
-        kind, start, size = header
-        if position and kind != _SEGMENT and kind not in _TOP_ELEMENTS:
-            return position
-        position += start if kind == _SEGMENT else start + size
-    return None
-
-
-def _element(data: bytes) -> tuple[bytes, int, int] | None:
-    """The name of the element that begins here, where its contents begin, and their size; None for too few
-    bytes. A size that is unknown is a huge one."""
-    name = _number_length(data, 0, most=4)
-    length = _number_length(data, name, most=8)
-    start = name + length
-    if not name or not length or start > len(data):
-        return None
-    return data[:name], start, int.from_bytes(data[name:start]) & ((1 << 7 * length) - 1)
-
-
-def _number_length(data: bytes, position: int, *, most: int) -> int:
-    """Bytes of the variable-length number at a position; 0 where it is not there, `most` where it is none."""
-    if position >= len(data):
-        return 0
-    return min(most, 9 - data[position].bit_length())
 
 
 def _unknown() -> InvalidMedia:
