@@ -311,8 +311,17 @@ async def test_bytes_that_cannot_be_used_are_refused_with_the_cause(
     service: Service, tmp_path: Path, name: str
 ) -> None:
     make, kind, piece = BAD[name]
-    with pytest.raises(kind, match=piece):
-        await service.live(cut(make(tmp_path), 500))
+    data = make(tmp_path)
+    for size in (1, 500, 1 << 20):
+        with pytest.raises(kind, match=piece):
+            await service.live(cut(data, size))
+
+
+async def test_the_cause_is_told_however_much_is_on_its_way(service: Service) -> None:
+    noise = random.Random(5).randbytes(1 << 20)
+    for _ in range(5):
+        with pytest.raises(InvalidMedia, match="no stream of a known form"):
+            await service.live([noise] * 8)
 
 
 async def test_a_decoder_that_crashes_costs_a_gap_and_the_stream_goes_on(
@@ -356,9 +365,10 @@ async def crash(service: Service, streams: dict[str, Path], with_signal: signal.
         await until(lambda: service.pool.live_pids not in ((pid,), ()), seconds=SECONDS)
         for event in sent.values():
             event.set()
-    for task in following:
+    for form, task in zip(FORMS, following, strict=True):
         answers = task.result()
-        assert end_seconds(answers[-1]) >= FRAMES / 25 - 2.0
+        # H.264 alone carries no times: what is lost is not known to have been.
+        assert end_seconds(answers[-1]) >= (3.5 if form == "h264" else FRAMES / 25 - 1.0)
         assert answers[-1].losses.frames_damaged >= 1
         assert answers[-1].losses.gap_seconds > 0
 
@@ -374,14 +384,13 @@ async def test_a_client_that_vanishes_frees_its_decoder(service: Service, stream
         yield data
         await asyncio.Event().wait()
 
-    idle: int | None = None
     descriptors = 0
     for _ in range(10):
         async with asyncio.timeout(SECONDS), aclosing(service.answers(held())) as answers:
             await anext(answers)
         (pid,) = service.pool.live_pids
-        idle = idle or 3
-        await until(lambda pid=pid: threads_of(pid) <= 3, seconds=1.0)
+        # One hands streams over, one says that the process lives, one waits for the end.
+        await until(lambda pid=pid: threads_of(pid) == 3, seconds=1.0)
         now = len(os.listdir("/proc/self/fd"))
         descriptors = descriptors or now
         assert now <= descriptors

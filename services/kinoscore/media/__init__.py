@@ -16,7 +16,12 @@
     live_decoding the bytes of a stream to sampled pictures
       live_feed     the bytes as a file for FFmpeg, with the times at which they came
       live_sampling which samples the frames of a stream give, on plain numbers
-      stream_filters, box_filter  what keeps a demuxer in step; initialisation segments
+      stream_filters  what keeps a demuxer in step, for each form; initialisation segments
+        box_filter, fragments         MP4
+        packet_filter                 MPEG-TS
+        element_filter                WebM
+        unit_filter, picture_numbers  H.264
+        held_bytes                    a queue of bytes
       stream_forms  which form of stream bytes are of
     pictures    single pictures to arrays
     live_source the pictures of a source that plays

@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import TextIO
 
 from kinoscore.errors import InternalError, KinoscoreError
@@ -96,6 +97,13 @@ class _Channel:
         finally:
             self._watch.works()
 
+    def finish(self) -> None:
+        """Reads on until the peer closes: it must not be cut off before it has read the last report."""
+        self._watch.waits()
+        with suppress(OSError):
+            while self._socket.recv(1 << 16):
+                pass
+
     def _exactly(self, count: int, *, may_end: bool = False) -> bytes:
         parts: list[bytes] = []
         missing = count
@@ -156,6 +164,7 @@ def _serve(stream: socket.socket, watch: Watch) -> None:
         channel = _Channel(stream, watch)
         try:
             _decode(channel, channel.job())
+            channel.finish()
         except _GoneError:
             pass
         except Exception:
