@@ -34,8 +34,10 @@ from kinoscore.media.types import FrameSpec, Limits
 
 __all__ = ["Degradation", "LiveCounts", "LivePicture", "LiveVideo"]
 
-# FFmpeg reads no more than this before it gives the first packet, and keeps it in memory.
-_PROBE_BYTES = 1 << 16
+# FFmpeg reads no more than this, and the first packet, before it gives one, and keeps it in memory. Where
+# there are no times to be learnt, it would read all of it.
+_PROBE_BYTES = {StreamForm.H264: 1 << 10}
+_MOST_PROBE_BYTES = 1 << 16
 _FORMATS = {
     StreamForm.MP4: "mov,mp4,m4a,3gp,3g2,mj2",
     StreamForm.MATROSKA: "matroska,webm",
@@ -194,7 +196,7 @@ class LiveVideo:
             "format_whitelist": _FORMATS[form],
             # Nothing but the bytes at hand may be opened.
             "protocol_whitelist": "none",
-            "probesize": str(_PROBE_BYTES),
+            "probesize": str(_PROBE_BYTES.get(form, _MOST_PROBE_BYTES)),
             "fpsprobesize": "0",
         }
         try:
