@@ -13,8 +13,7 @@ from kinoscore.media.stream_forms import EBML_MAGIC
 __all__ = ["ElementFilter"]
 
 LARGEST_INITIALISATION = 1 << 20
-_LARGEST_ELEMENT = 64 << 20
-_LARGEST_NUMBER = 1 << 20
+_LARGEST_ELEMENT = 8 << 20
 _BEGINNING_BYTES = 13
 _CLUSTER = b"\x1f\x43\xb6\x75"
 _SEGMENT = b"\x18\x53\x80\x67"
@@ -39,13 +38,19 @@ _TOP_ELEMENTS = frozenset(
         "bf",
     ]
 )
+_BLOCK, _GROUP = b"\xa3", b"\xa0"
 # The most bytes of what may come from the first cluster on. A cluster itself is looked into.
 _INSIDE = {
     **dict.fromkeys(_TOP_ELEMENTS, _LARGEST_ELEMENT),
-    **{bytes.fromhex(name): _LARGEST_ELEMENT for name in ("a3", "a0", "af")},
-    **{bytes.fromhex(name): _LARGEST_NUMBER for name in ("e7", "a7", "ab", "5854")},
+    **dict.fromkeys((_BLOCK, _GROUP), _LARGEST_ELEMENT),
+    # The time of a cluster, its position, and the size of the one before it; a checksum; silent tracks.
+    **dict.fromkeys((b"\xe7", b"\xa7", b"\xab"), 8),
+    b"\xbf": 4,
+    b"\x58\x54": 1 << 10,
     _CLUSTER: 1 << 57,
 }
+# With what the contents of a block begin, the number of a track, and those of a group, an element.
+_FIRST = {_BLOCK: frozenset(range(0x81, 0xA0)), _GROUP: frozenset((0xA1, 0x9B, 0xFB, 0x75))}
 
 
 class ElementFilter:
@@ -124,7 +129,9 @@ class ElementFilter:
                 self.is_renewed = _EBML.match(self._held.peek(0, 80)) is not None
                 if self.is_renewed:
                     return b""
-            if size > (_INSIDE.get(kind) or -1):
+            if kind in _FIRST and len(self._held) <= start:
+                return b""
+            if not _is_plausible(kind, size, self._held.peek(start, start + 1)):
                 self.damaged += 1
                 self._seeking = True
                 self._held.take(1)
@@ -133,6 +140,13 @@ class ElementFilter:
         given = self._held.take(self._passing)
         self._passing -= len(given)
         return given
+
+
+def _is_plausible(kind: bytes, size: int, first: bytes) -> bool:
+    """Whether an element may be one, by its name, its size, and the first byte of what it holds."""
+    if kind in _FIRST and first[0] not in _FIRST[kind]:
+        return False
+    return kind in _INSIDE and size <= _INSIDE[kind]
 
 
 def _elements_end(data: bytes) -> int | None:

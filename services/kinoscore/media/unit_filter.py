@@ -63,8 +63,9 @@ class UnitFilter:
         return self.initialisation or b""
 
     def _collect(self, data: bytes) -> None:
+        seen = max(0, len(self._held) - len(_START))
         self._held += data
-        match = _SLICE.search(self._held)
+        match = _SLICE.search(self._held, seen)
         if match is None and len(self._held) <= LARGEST_PARAMETERS:
             return
         self.initialisation = self._held[: match.start()] if match else b""
