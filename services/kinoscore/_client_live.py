@@ -1,6 +1,6 @@
 """What the Python client gives and takes in live sessions."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,8 +16,8 @@ __all__ = [
     "LiveLosses",
     "LivePin",
     "LiveUpdate",
-    "live_message",
     "live_messages",
+    "live_messages_of",
     "live_settings",
 ]
 
@@ -68,7 +68,11 @@ class LiveControl:
     skip: tuple[str, ...] = ()
 
 
-LiveInput = Frame | LiveControl
+LiveInput = Frame | bytes | LiveControl
+"""A frame, the next bytes of a container or elementary stream, or a change. Frames and bytes do not mix."""
+
+# Far below what a server takes in one message.
+_MESSAGE_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,12 +195,21 @@ def live_settings(
     return recommend_pb2.RecommendLiveRequest(settings=settings)
 
 
-def live_message(part: LiveInput) -> recommend_pb2.RecommendLiveRequest:
-    """A message that carries a frame or a change.
+def live_messages_of(part: LiveInput) -> Iterator[recommend_pb2.RecommendLiveRequest]:
+    """The messages that carry a frame, bytes or a change.
 
     Raises:
         InvalidRequest: the format of a frame is unknown, or a number is none that can be sent.
     """
+    if not isinstance(part, bytes):
+        yield _message(part)
+        return
+    for start in range(0, len(part), _MESSAGE_BYTES):
+        chunk = common_pb2.MediaChunk(data=part[start : start + _MESSAGE_BYTES])
+        yield recommend_pb2.RecommendLiveRequest(chunk=chunk)
+
+
+def _message(part: Frame | LiveControl) -> recommend_pb2.RecommendLiveRequest:
     if isinstance(part, Frame):
         if part.format not in _FORMATS:
             raise InvalidRequest(f"a frame's format must be one of {', '.join(_FORMATS)}", field="format")
@@ -228,7 +241,9 @@ async def live_messages(
     yield settings
     if isinstance(stream, AsyncIterable):
         async for part in stream:
-            yield live_message(part)
+            for message in live_messages_of(part):
+                yield message
     else:
         for part in stream:
-            yield live_message(part)
+            for message in live_messages_of(part):
+                yield message

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import grpc
 
-from kinoscore._client_live import LiveInput, LiveUpdate, live_message, live_messages, live_settings
+from kinoscore._client_live import LiveInput, LiveUpdate, live_messages, live_messages_of, live_settings
 from kinoscore._client_uploads import Media, Upload, opened, source_uri
 from kinoscore._client_values import (
     CatalogueDescription,
@@ -132,7 +132,8 @@ class Client:
         The stream is read in a thread of gRPC's, ahead of the updates.
 
         Args:
-            stream: frames in order of time, and changes of what is wanted.
+            stream: frames in order of time, or bytes of fragmented MP4, MPEG-TS, WebM or H.264 (Annex B), cut
+                anywhere; and changes of what is wanted.
             k: how many tracks, 1 to 100; 10 when not set.
             filter, fused_weight, content_weight, emotion_weight, catalogue, space: as for `recommend`.
             interval_seconds: of the stream, from one update to the next; 1 when not set.
@@ -168,7 +169,8 @@ class Client:
         def requests() -> Iterator[recommend_pb2.RecommendLiveRequest]:
             yield settings
             try:
-                yield from map(live_message, stream)
+                for part in stream:
+                    yield from live_messages_of(part)
             except Exception as error:
                 # gRPC ends the call and does not say why.
                 failures.append(error)

@@ -98,7 +98,7 @@ async def test_errors_keep_their_class_message_and_metadata(pool: DecodePool, tm
 
 
 async def test_a_decoder_that_does_not_start_in_time_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kinoscore.media.pool.START_SECONDS", 0.001)
+    monkeypatch.setattr("kinoscore.media.process.START_SECONDS", 0.001)
     with pytest.raises(Unavailable, match="did not start within"):
         async with DecodePool(1):
             pass

@@ -3,12 +3,13 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from support.links import Network
 from support.live_sessions import (
     SECONDS,
     Conversation,
@@ -21,19 +22,27 @@ from support.live_sessions import (
     tasks_of_live_sessions,
     updates,
 )
+from support.media_files import noise_frames
 from support.repository import write_tiny_repository
+from support.streams import FORMS, cut, write_stream
 from support.waiting import until
 
 from kinoscore import AsyncClient, Client, LiveControl, LiveUpdate
+from kinoscore.cache.memory import MemoryCache
 from kinoscore.errors import (
     DeadlineExceeded,
     InvalidFilter,
+    InvalidMedia,
     InvalidRequest,
     KinoscoreError,
     QueueFull,
     ResourceExhausted,
     Unavailable,
 )
+from kinoscore.recommend.backends import Backends
+from kinoscore.recommend.servicer import RecommenderServicer
+from kinoscore.runtime.server import Server
+from kinoscore.runtime.settings import RecommendSettings, ServerSettings
 from kinoscore.runtime.status import from_rpc_error
 from kinoscore.v1 import common_pb2, recommend_pb2, recommend_pb2_grpc
 
@@ -93,6 +102,71 @@ async def test_the_sync_client_gives_the_same_updates(client: AsyncClient) -> No
 
     got = await asyncio.to_thread(plain)
     assert [ids(update) for update in got] == [ids(update) for update in expected]
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_stream_of_bytes_gets_the_updates_of_its_frames(
+    client: AsyncClient, tmp_path: Path, form: str
+) -> None:
+    data = write_stream(tmp_path, form, noise_frames(100)).read_bytes()
+    *running, last = await updates(client, cut(data, 5000), k=3, window_seconds=60.0)
+    assert [update.stream_seconds for update in running] == [1.0, 2.0, 3.0, 4.0]
+    assert last.ending == "complete"
+    assert last.losses.frames_damaged == 0
+
+    def plain() -> list[LiveUpdate]:
+        with Client(client.address) as same:
+            return list(same.live([data], k=3, window_seconds=60.0))
+
+    got = await asyncio.to_thread(plain)
+    assert (
+        ids(got[-1]) == ids(last) == [hit.track.track_id for hit in (await client.recommend(data, k=3)).hits]
+    )
+
+
+async def test_a_stream_of_bytes_goes_on_in_another_call_at_its_next_initialisation(
+    client: AsyncClient, tmp_path: Path
+) -> None:
+    data = write_stream(tmp_path, "mp4", noise_frames(100)).read_bytes()
+    *_, before = await updates(client, cut(data[: len(data) // 2], 5000))
+    *_, after = await updates(client, [data[-30000:], data], resume_token=before.resume_token)
+    assert after.stream_seconds == pytest.approx(before.stream_seconds + 4.0, abs=0.6)
+    assert after.losses.frames_damaged >= before.losses.frames_damaged
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_video_service_that_is_lost_costs_a_gap_of_a_stream_of_bytes(
+    repository: Path, data: Path, tmp_path: Path, form: str
+) -> None:
+    """The client does nothing: the front door sends what the stream began with to the next call."""
+    stream = write_stream(tmp_path, form, noise_frames(200)).read_bytes()
+    half = len(stream) // 2
+    lost = asyncio.Event()
+    async with served(repository, data) as (client, _), AsyncExitStack() as opened:
+        link = opened.enter_context(Network()).link(int(client.address.rpartition(":")[2]))
+        others = dict.fromkeys(("music", "fusion", "ranking"), client.address)
+        backends = Backends(video=link.address, **others)
+        opened.push_async_callback(backends.close)
+        front = Server(ServerSettings(port=0, grace_seconds=0.0))
+        front.add(RecommenderServicer(backends, MemoryCache(), RecommendSettings(port=0)))
+        address = await front.start()
+        opened.push_async_callback(front.stop)
+        other = await opened.enter_async_context(AsyncClient(address))
+        live = other.live(held(lost, cut(stream[:half], 5000), cut(stream[half:], 5000)), k=2)
+        async with asyncio.timeout(SECONDS), aclosing(live):
+            while (before := await anext(live)).stream_seconds < 2.0:
+                pass
+            await asyncio.to_thread(link.reset)
+            lost.set()
+            *_, last = [update async for update in live]
+    assert last.ending == "complete"
+    assert last.stream_seconds > before.stream_seconds + 1.0
+    assert last.losses.gap_seconds > 0
+
+
+async def test_bytes_that_are_no_stream_end_the_session_with_the_cause(client: AsyncClient) -> None:
+    with pytest.raises(InvalidMedia, match="send fragmented MP4, MPEG-TS, WebM, or"):
+        await updates(client, [b"no media at all, but many words " * 100])
 
 
 async def test_the_first_list_is_that_of_the_same_frames_as_a_clip(client: AsyncClient) -> None:

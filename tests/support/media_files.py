@@ -8,7 +8,16 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["copy_from", "grey_frames", "grey_numbers", "noise_frames", "sine", "write_clip", "write_sound"]
+__all__ = [
+    "Frames",
+    "copy_from",
+    "grey_frames",
+    "grey_numbers",
+    "noise_frames",
+    "sine",
+    "write_clip",
+    "write_sound",
+]
 
 Frames = Sequence[NDArray[np.uint8]]
 

@@ -15,12 +15,10 @@ import asyncio
 import json
 import logging
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -35,6 +33,9 @@ from kinoscore.errors import (
     QueueFull,
     Unavailable,
 )
+from kinoscore.media.live_channel import LiveJob
+from kinoscore.media.live_pool import LiveDecoding, LiveProcesses
+from kinoscore.media.process import end_process, start_process
 from kinoscore.media.types import AudioBlock, FrameBatch, FrameSpec, Limits, MediaProbe, MediaSummary, Tags
 
 __all__ = ["DecodeJob", "DecodePool"]
@@ -47,11 +48,9 @@ DEFAULT_LIMITS = Limits()
 
 # A worker that is told to stop does so at its next batch; one that takes longer is replaced.
 CANCEL_GRACE_SECONDS = 1.0
-START_SECONDS = 30.0
 RESTART_PAUSE_SECONDS = 1.0
 # Frame threads beyond these gain little and cost memory.
 MOST_THREADS = 4
-LINE_LIMIT = 1 << 20
 WORKER_ERRORS: Mapping[str, type[KinoscoreError]] = {
     name: getattr(errors, name)
     for name in ("InvalidMedia", "InvalidRequest", "MediaTooLarge", "NotFound", "InternalError")
@@ -61,12 +60,16 @@ WORKER_ERRORS: Mapping[str, type[KinoscoreError]] = {
 class _Worker:
     """One process of `kinoscore.media.worker`, seen from the pool."""
 
-    def __init__(self, process: asyncio.subprocess.Process, shared_file: int) -> None:
-        assert process.stdin
-        assert process.stdout
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        given: asyncio.StreamWriter,
+        output: asyncio.StreamReader,
+        shared_file: int,
+    ) -> None:
         self._process = process
-        self._input = process.stdin
-        self._output = process.stdout
+        self._input = given
+        self._output = output
         self._shared_file = shared_file
         self._ended = False
 
@@ -75,33 +78,11 @@ class _Worker:
         """Starts a process and waits until it can take a job. Raises InternalError when it cannot start."""
         shared_file = _anonymous_file()
         try:
-            process = await asyncio.create_subprocess_exec(
-                *_command(shared_file, memory_limit_bytes),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                pass_fds=(shared_file,),
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"},
-                limit=LINE_LIMIT,
-            )
+            started = await start_process("kinoscore.media.worker", shared_file, memory_limit_bytes)
         except BaseException:
             os.close(shared_file)
             raise
-        worker = cls(process, shared_file)
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                ready = await worker.receive()
-        except TimeoutError:
-            await worker.end()
-            raise Unavailable(
-                f"a decoder process did not start within {START_SECONDS:g} s: the machine is too busy"
-            ) from None
-        except BaseException:
-            await worker.end()
-            raise
-        if ready is None:
-            await worker.end()
-            raise InternalError("a decoder process cannot start; its complaint is on standard error")
-        return worker
+        return cls(*started, shared_file)
 
     @property
     def pid(self) -> int:
@@ -133,10 +114,7 @@ class _Worker:
 
     async def end(self) -> None:
         """Kills the process, whatever it does, and frees what it held."""
-        if self._process.returncode is None:
-            self._process.kill()
-        self._input.close()
-        await self._process.wait()
+        await end_process(self._process)
         if not self._ended:
             self._ended = True
             os.close(self._shared_file)
@@ -149,18 +127,11 @@ def _anonymous_file() -> int:
         return os.dup(file.fileno())
 
 
-def _command(shared_file: int, memory_limit_bytes: int) -> tuple[str, ...]:
-    # The worker must find this very package, wherever it was imported from; -P keeps the working folder out.
-    folder = str(Path(errors.__file__).parents[1])
-    program = "import sys; sys.path.append(sys.argv.pop()); from kinoscore.media.worker import main; main()"
-    return sys.executable, "-P", "-c", program, str(shared_file), str(memory_limit_bytes), folder
-
-
 class DecodePool:
     """A fixed number of decoder processes behind a bounded queue.
 
     Args:
-        workers: decoder processes.
+        workers: decoder processes, for files; and as many for live streams, once there are some.
         memory_limit_bytes: how far a worker may grow above its idle size, in address space; on Linux only.
         time_limit_seconds: how long a worker may take for one file, without its consumer's own time.
         limits: what a file may ask for.
@@ -186,6 +157,7 @@ class DecodePool:
         self._workers: set[_Worker] = set()
         # None wakes a waiting request after the pool was closed.
         self._idle: asyncio.Queue[_Worker | None] = asyncio.Queue()
+        self._live = LiveProcesses(workers, memory_limit_bytes)
         self._waiting = 0
         self._leased = 0
         self._errands: set[asyncio.Task[None]] = set()
@@ -219,11 +191,17 @@ class DecodePool:
         await asyncio.gather(*errands, return_exceptions=True)
         await asyncio.gather(*(worker.end() for worker in self._workers))
         self._workers.clear()
+        await self._live.close()
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
         """The process ids of the workers, for doctors and tests."""
         return tuple(sorted(worker.pid for worker in self._workers))
+
+    @property
+    def live_pids(self) -> tuple[int, ...]:
+        """The process ids of those that decode live streams, for doctors and tests."""
+        return self._live.pids
 
     def decode_frames(
         self, path: str | os.PathLike[str], spec: FrameSpec, timeout: float | None = None
@@ -253,6 +231,12 @@ class DecodePool:
             return AudioBlock(samples) if worker.read(samples, message["offset"]) else None
 
         return DecodeJob(self, job, read, timeout)
+
+    def decode_live(self, job: LiveJob) -> LiveDecoding:
+        """`kinoscore.media.live_decoding.LiveVideo` in a process that decodes many streams."""
+        if self._closed:
+            raise Unavailable("the decoders are shutting down")
+        return self._live.decode(job)
 
     async def probe(self, path: str | os.PathLike[str], timeout: float | None = None) -> MediaProbe:
         """`kinoscore.media.decoding.probe` in a worker."""

@@ -17,12 +17,15 @@ class StreamReader:
     """Reads one stream of a container, and tells the demuxer to drop the others.
 
     Running out of memory raises MemoryError; everything else that FFmpeg complains of is damage.
+
+    Attributes:
+        damaged: packets that could not be decoded, or not well.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream | AudioStream) -> None:
         self._container = container
         self._stream = stream
-        self._damaged = 0
+        self.damaged = 0
         self._broke_off = False
         for other in container.streams:
             other.discard = Discard.default if other.index == stream.index else Discard.all
@@ -45,16 +48,16 @@ class StreamReader:
         except MemoryError:
             raise
         except av.FFmpegError:
-            self._damaged += 1
+            self.damaged += 1
             return []
-        self._damaged += any(frame.is_corrupt for frame in frames)
+        self.damaged += any(frame.is_corrupt for frame in frames)
         return list(frames)
 
     def warnings(self, decoded_seconds: float, declared_seconds: float) -> list[str]:
         """One line for each kind of damage met."""
         lines = []
-        if self._damaged:
-            lines.append(f"damaged packets: {self._damaged}; what could be decoded was used")
+        if self.damaged:
+            lines.append(f"damaged packets: {self.damaged}; what could be decoded was used")
         # Declared durations are rounded and encoders pad: only a clear difference means a cut.
         if self._broke_off or decoded_seconds < 0.95 * declared_seconds - 0.5:
             lines.append(

@@ -22,13 +22,11 @@ import json
 import logging
 import os
 import queue
-import resource
-import signal
 import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +40,7 @@ from kinoscore.media.decoding import (
     iter_frames,
     probe,
 )
+from kinoscore.media.process import confine
 from kinoscore.media.types import AudioBlock, FrameBatch, FrameSpec, Limits
 
 __all__ = ["SLOTS", "main"]
@@ -60,13 +59,11 @@ class _CancelledError(Exception):
 class _Pipes:
     """The worker's side of the conversation. A thread listens, so that cancellation is heard during work."""
 
-    def __init__(self) -> None:
+    def __init__(self, output: TextIO) -> None:
         self._jobs: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._free = threading.Semaphore(SLOTS)
         self._cancelled = threading.Event()
-        # Whatever a library prints must not get between the lines of the conversation.
-        self._output = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="ascii")
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        self._output = output
 
     def listen(self) -> None:
         threading.Thread(target=self._listen, daemon=True).start()
@@ -121,13 +118,7 @@ class _Slots:
 def main() -> None:
     """Serves jobs until standard input ends."""
     shared_file, memory_limit = int(sys.argv[1]), int(sys.argv[2])
-    # A terminal's Ctrl-C and a supervisor's SIGTERM reach the whole group: the pool decides when its
-    # workers end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _limit_memory(memory_limit)
-    pipes = _Pipes()
+    pipes = _Pipes(confine(memory_limit))
     pipes.listen()
     pipes.send({"ready": True})
     while True:
@@ -143,17 +134,6 @@ def main() -> None:
         except Exception as error:
             logger.exception("a decoding job failed")
             pipes.send(_as_message(InternalError(f"the decoder failed: {type(error).__name__}: {error}")))
-
-
-def _limit_memory(extra_bytes: int) -> None:
-    """Lets the address space grow by so much over that of the idle process; works on Linux only."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            pages = int(file.read().split()[0])
-    except FileNotFoundError:
-        return
-    limit = pages * resource.getpagesize() + extra_bytes
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _run(job: Message, shared_file: int, pipes: _Pipes) -> Iterator[Message]:

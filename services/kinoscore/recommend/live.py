@@ -20,7 +20,9 @@ from kinoscore.cache import Cache
 from kinoscore.errors import (
     DeadlineExceeded,
     InvalidRequest,
+    MediaTooLarge,
 )
+from kinoscore.media.stream_filters import InitialisationFinder
 from kinoscore.recommend.admission import Admission, Wake
 from kinoscore.recommend.backends import LOST, Backends
 from kinoscore.recommend.fusing import fused
@@ -29,7 +31,7 @@ from kinoscore.recommend.spaces import space_to_search_in
 from kinoscore.recommend.stability import Changes, StableList
 from kinoscore.recommend.wishes import check_filter, check_weights, first_settings
 from kinoscore.runtime.deadline import Deadline
-from kinoscore.runtime.requests import require_between
+from kinoscore.runtime.requests import ChunkForm, require_between
 from kinoscore.runtime.telemetry import StageTimer
 from kinoscore.v1 import common_pb2, ranking_pb2, recommend_pb2, video_pb2
 
@@ -39,6 +41,8 @@ __all__ = ["LiveSessionSettings", "LiveSessions"]
 _UPDATE_SECONDS = 5.0
 _RETRY_SECONDS = 0.25
 _HELD_CHUNKS = 8
+# Of a stream of bytes so many may be held besides; one chunk is always taken.
+_HELD_BYTES = 2 << 20
 _MOST_TRACKS = 100
 _MOST_SKIPPED = 500
 # Tracks beyond the list whose scores are looked at: a challenger should be known before it is due.
@@ -426,6 +430,12 @@ class _Encoder:
         )
         self._is_lossless = settings.flow != video_pb2.LIVE_FLOW_LATEST
         self._chunks: asyncio.Queue[common_pb2.MediaChunk | None] = asyncio.Queue(_HELD_CHUNKS)
+        self._held_bytes = 0
+        self._has_room = asyncio.Event()
+        self._form = ChunkForm()
+        # What a stream of bytes is begun with in another call.
+        self._beginning = InitialisationFinder(anywhere=state.window.HasField("clock"))
+        self._has_begun = False
         self._has_ended = False
         self._answer: video_pb2.EncodeLiveResponse | None = None
         self._taken = asyncio.Event()
@@ -437,8 +447,17 @@ class _Encoder:
         self._lost_at: float | None = None
 
     async def put(self, chunk: common_pb2.MediaChunk) -> None:
-        """Takes the next chunk. Where frames may be left out, the oldest that waits makes room."""
-        if not self._is_lossless and self._chunks.full():
+        """Takes the next chunk. Where frames may be left out, the oldest that waits makes room.
+
+        Raises:
+            InvalidRequest: it is of another form than those before it.
+        """
+        if self._form.check(chunk) == "data":
+            while self._held_bytes and self._held_bytes + len(chunk.data) > _HELD_BYTES:
+                self._has_room.clear()
+                await self._has_room.wait()
+            self._held_bytes += len(chunk.data)
+        elif not self._is_lossless and self._chunks.full():
             self._chunks.get_nowait()
             self._past_losses.frames_dropped += 1
         await self._chunks.put(chunk)
@@ -476,6 +495,9 @@ class _Encoder:
             try:
                 await self._converse()
                 return
+            except MediaTooLarge:
+                # Not for want of room at the service: the next one would say the same.
+                raise
             except LOST:
                 self._lost_at = self._lost_at or time.monotonic()
                 self._past_losses = self._counted_losses()
@@ -508,12 +530,19 @@ class _Encoder:
         settings.resumed.CopyFrom(self.window())
         yield video_pb2.EncodeLiveRequest(settings=settings)
         # The end may have gone into a call that broke off.
+        if self._has_begun and (beginning := self._beginning.initialisation):
+            yield video_pb2.EncodeLiveRequest(chunk=common_pb2.MediaChunk(data=beginning))
         while not self._has_ended:
             chunk = await self._chunks.get()
             if chunk is None:
                 self._has_ended = True
-            else:
-                yield video_pb2.EncodeLiveRequest(chunk=chunk)
+                continue
+            if chunk.data:
+                self._has_begun = True
+                self._beginning.push(chunk.data)
+                self._held_bytes -= len(chunk.data)
+                self._has_room.set()
+            yield video_pb2.EncodeLiveRequest(chunk=chunk)
 
     def _take_in(self, answer: video_pb2.EncodeLiveResponse) -> None:
         if self._lost_at is not None:

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from kinoscore.errors import InvalidRequest, SpaceMismatch
+from kinoscore.v1 import common_pb2
 
 __all__ = [
     "DEFAULT_CATALOGUE",
     "MOST_TRACKS",
+    "ChunkForm",
     "catalogue_name",
     "in_space",
     "require_between",
@@ -24,6 +26,29 @@ _TRACK_ID_DIGITS = 32
 
 T = TypeVar("T")
 _CATALOGUE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+class ChunkForm:
+    """The form of the chunks of a live stream: the first one decides."""
+
+    def __init__(self) -> None:
+        self.name: Literal["data", "frame"] | None = None
+
+    def check(self, chunk: common_pb2.MediaChunk) -> Literal["data", "frame"]:
+        """The form of the next chunk.
+
+        Raises:
+            InvalidRequest: it is empty, or of another form than those before it.
+        """
+        form: Literal["data", "frame"] | None = chunk.WhichOneof("form")
+        if form is None:
+            raise InvalidRequest("a chunk is empty; it holds either bytes or a frame", field="chunk")
+        if self.name not in (None, form):
+            raise InvalidRequest(
+                "a live stream holds either bytes or frames, not both: its first chunk decides", field="chunk"
+            )
+        self.name = form
+        return form
 
 
 def catalogue_name(requested: str, *, field: str = "catalogue") -> str:

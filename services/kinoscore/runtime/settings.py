@@ -129,7 +129,11 @@ class ServerSettings(Settings):
 class MediaSettings(Settings):
     """What a server that decodes media takes."""
 
-    decoder_workers: int = Field(2, gt=0, description="Decoder processes.")
+    decoder_workers: int = Field(
+        2,
+        gt=0,
+        description="Decoder processes for files; as many more for live streams of bytes, once some come.",
+    )
     decoder_queue: int = Field(
         64, gt=0, description="Files that may wait for a decoder; more are refused with RESOURCE_EXHAUSTED."
     )

@@ -1,6 +1,6 @@
 """Encoding of live streams: each picture is decoded once and passes the frame encoder once.
 
-    reading     requests -> frames in order, sampled -> a bounded queue
+    reading     requests -> frames in order, sampled -> a bounded queue; a decoder process does so with bytes
     encoding    queue -> pictures -> frame encoder -> the window
     answering   the window -> clip encoder -> one answer, every interval of the stream
 
@@ -10,7 +10,6 @@ streams and clips of the process: the engine forms them.
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,23 +26,25 @@ from kinoscore.errors import (
     Unavailable,
 )
 from kinoscore.inference.engine import InferenceEngine
-from kinoscore.inference.repository import Manifest, VideoSpec
-from kinoscore.media.keyframes import KeyFrameSelector
+from kinoscore.inference.repository import Manifest
+from kinoscore.media.live_channel import LiveJob
+from kinoscore.media.live_pool import LiveDecoding
+from kinoscore.media.live_sampling import LiveSampler, StreamClock
+from kinoscore.media.pool import DecodePool
 from kinoscore.media.types import FrameSpec, Limits
-from kinoscore.runtime.requests import require_between
+from kinoscore.runtime.requests import ChunkForm, require_between
 from kinoscore.runtime.telemetry import StageTimer
 from kinoscore.v1 import common_pb2, video_pb2
-from kinoscore.video.assembly import EncodedFrames, WindowAssembler
+from kinoscore.video.assembly import WindowAssembler
 from kinoscore.video.clip_head import encode_windows, key_frame_messages
-from kinoscore.video.live_sampling import LiveSampler, SampleQueue, StreamClock
+from kinoscore.video.live_sampling import SampleQueue
+from kinoscore.video.live_window import EncodedRow, LiveWindow
 from kinoscore.video.pictures import FRAME_FORMATS, decode_frame
 
 __all__ = ["LiveEncoding", "LiveParts"]
 
 # Frames that are decoded and encoded together; a stream that is not behind has one or two.
 _BATCH_FRAMES = 8
-# Key frames of the whole stream that are kept.
-_STREAM_KEY_FRAMES = 24
 # An engine that does not answer in this time is taken for lost: what it was asked is left out.
 _ENGINE_SECONDS = 10.0
 _PAUSE_SECONDS = 0.2
@@ -55,12 +56,14 @@ class LiveParts:
     """What all streams of a service share.
 
     Attributes:
+        pool: decodes streams of bytes.
         engine: runs the frame encoder and the clip encoder.
         manifest: of the engine's models.
         limits: of single pictures.
         lag_seconds: how much of a stream may wait to be encoded.
     """
 
+    pool: DecodePool
     engine: InferenceEngine
     manifest: Manifest
     limits: Limits
@@ -69,21 +72,12 @@ class LiveParts:
 
 @dataclass(slots=True, eq=False)
 class _Picture:
-    """One frame of the stream, and what the models made of it once they have."""
+    """One frame of the stream, as it came or decoded, and what the models made of it once they have."""
 
-    frame: common_pb2.Frame
+    frame: common_pb2.Frame | NDArray[np.uint8] | None
     arrived: float
-    encoded: "_Row | None" = None
+    encoded: "EncodedRow | None" = None
     is_done: bool = False
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Row:
-    """The outputs of the frame encoder for one picture."""
-
-    features: NDArray[np.float32]
-    valence_arousal: NDArray[np.float32]
-    salience: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,85 +86,6 @@ class _Sampled:
 
     picture: _Picture
     numbers: range
-
-
-class _Window:
-    """The last seconds of a stream, as the models see them, and the key frames of all of it."""
-
-    def __init__(self, spec: VideoSpec, seconds: float) -> None:
-        self._spec = spec
-        self._seconds = seconds
-        self._rows: deque[tuple[float, _Row]] = deque()
-        self._fresh: deque[tuple[float, _Row]] = deque()
-        self._salient = KeyFrameSelector(_STREAM_KEY_FRAMES, spec.key_frame_separation_seconds)
-
-    def add(self, seconds: float, row: _Row) -> None:
-        self._salient.offer(seconds, row.salience)
-        for rows in (self._rows, self._fresh):
-            rows.append((seconds, row))
-            while rows[0][0] <= seconds - self._seconds:
-                rows.popleft()
-
-    def restore(self, window: video_pb2.LiveWindow) -> None:
-        """Takes the window of an earlier call.
-
-        Raises:
-            InvalidRequest: a frame is none of this space, or a time or number is not one.
-        """
-        for frame in window.frames:
-            if len(frame.features) != self._spec.feature_dimension:
-                raise InvalidRequest(
-                    f"a frame of this space has {self._spec.feature_dimension} features, "
-                    f"not {len(frame.features)}",
-                    field="settings.resumed.frames",
-                )
-            features = np.array(frame.features, np.float32)
-            affect = np.array([frame.valence, frame.arousal], np.float32)
-            self.add(frame.timestamp_seconds, _Row(features, affect, frame.salience))
-        for key_frame in window.key_frames:
-            self._salient.offer(key_frame.timestamp_seconds, key_frame.salience)
-        self._fresh.clear()
-
-    @property
-    def has_news(self) -> bool:
-        return bool(self._fresh)
-
-    def frames(self) -> EncodedFrames:
-        """All frames, their times in seconds since the first."""
-        start = self._rows[0][0]
-        return EncodedFrames(
-            timestamps=np.array([seconds - start for seconds, _ in self._rows]),
-            features=np.stack([row.features for _, row in self._rows]),
-            valence_arousal=np.stack([row.valence_arousal for _, row in self._rows]),
-            salience=np.array([row.salience for _, row in self._rows], np.float32),
-        )
-
-    @property
-    def start_seconds(self) -> float:
-        return self._rows[0][0]
-
-    @property
-    def end_seconds(self) -> float:
-        return self._rows[-1][0] + 1 / self._spec.frames_per_second
-
-    def take_news(self) -> list[video_pb2.EncodedFrame]:
-        """The frames since the last call."""
-        news = [
-            video_pb2.EncodedFrame(
-                timestamp_seconds=seconds,
-                features=row.features.tolist(),
-                valence=float(row.valence_arousal[0]),
-                arousal=float(row.valence_arousal[1]),
-                salience=row.salience,
-            )
-            for seconds, row in self._fresh
-        ]
-        self._fresh.clear()
-        return news
-
-    def key_frames(self) -> list[video_pb2.KeyFrame]:
-        """The most salient of the stream so far."""
-        return key_frame_messages(self._salient.selected())
 
 
 class LiveEncoding:
@@ -195,16 +110,19 @@ class LiveEncoding:
             settings.window_seconds or 6.0, 1.0, 120.0, field="settings.window_seconds"
         )
         self._is_lossless = settings.flow != video_pb2.LIVE_FLOW_LATEST
-        self._window = _Window(spec, window_seconds)
+        self._window = LiveWindow(spec, window_seconds)
         self._window.restore(settings.resumed)
         self._clock = StreamClock()
-        if settings.resumed.HasField("clock"):
+        self._is_resumed = settings.resumed.HasField("clock")
+        if self._is_resumed:
             given = settings.resumed.clock
             self._clock = StreamClock(given.offset_seconds, given.last_seconds)
         self._sampler = LiveSampler(spec.frames_per_second, settings.resumed.clock.next_sample)
         self._answered_until = self._sampler.next_sample / spec.frames_per_second
         capacity = max(2, round(parts.lag_seconds * spec.frames_per_second))
         self._queue: SampleQueue[_Sampled] = SampleQueue(capacity, drops=not self._is_lossless)
+        # Set where the stream comes as bytes.
+        self._decoding: LiveDecoding | None = None
         self._timer = StageTimer()
         self._damaged = 0
         self._lost_seconds = 0.0
@@ -218,7 +136,9 @@ class LiveEncoding:
         A consumer that is slow lets the queue fill.
 
         Raises:
-            InvalidRequest: a chunk is not a frame of a known format.
+            InvalidRequest: a chunk is of another form than the first, or not a frame of a known format.
+            InvalidMedia: bytes are no stream that can be read, or hold no video that can be decoded.
+            MediaTooLarge: the pictures of a stream of bytes have too many pixels.
             Exception: whatever `chunks` raised.
         """
         reading = asyncio.create_task(self._read(chunks))
@@ -240,33 +160,74 @@ class LiveEncoding:
                 await reading
 
     async def _read(self, chunks: AsyncIterator[common_pb2.MediaChunk]) -> None:
-        shown: _Picture | None = None
-        step = 1 / self._spec.frames_per_second
+        form = ChunkForm()
         try:
-            async for chunk in chunks:
-                frame = chunk.frame
-                if chunk.WhichOneof("form") != "frame" or frame.format not in FRAME_FORMATS:
-                    raise InvalidRequest(
-                        "a live stream holds frames in JPEG, PNG, WebP, RGB24 or I420",
-                        field="chunk.frame.format",
-                    )
-                seconds = self._clock.place(frame.timestamp_seconds, step)
-                if seconds is None:
-                    continue
-                picture = _Picture(frame, time.monotonic())
-                samples = self._sampler.offer(seconds)
-                if shown is not None and samples.before:
-                    await self._put(shown, samples.before)
-                if samples.now:
-                    await self._put(picture, samples.now)
-                shown = picture
+            first = await anext(chunks, None)
+            if first is None:
+                return
+            if form.check(first) == "data":
+                await self._read_bytes(first, chunks, form)
+            else:
+                await self._read_frames(first, chunks, form)
         finally:
             await self._queue.end()
+
+    async def _read_frames(
+        self, first: common_pb2.MediaChunk, chunks: AsyncIterator[common_pb2.MediaChunk], form: ChunkForm
+    ) -> None:
+        shown: _Picture | None = None
+        step = 1 / self._spec.frames_per_second
+        async for chunk in _from(first, chunks):
+            form.check(chunk)
+            frame = chunk.frame
+            if frame.format not in FRAME_FORMATS:
+                raise InvalidRequest(
+                    "a frame of a live stream is JPEG, PNG, WebP, RGB24 or I420", field="chunk.frame.format"
+                )
+            seconds = self._clock.place(frame.timestamp_seconds, step)
+            if seconds is None:
+                continue
+            picture = _Picture(frame, time.monotonic())
+            samples = self._sampler.offer(seconds)
+            if shown is not None and samples.before:
+                await self._put(shown, samples.before)
+            if samples.now:
+                await self._put(picture, samples.now)
+            shown = picture
+
+    async def _read_bytes(
+        self, first: common_pb2.MediaChunk, chunks: AsyncIterator[common_pb2.MediaChunk], form: ChunkForm
+    ) -> None:
+        job = LiveJob(
+            spec=self._spec,
+            limits=self._parts.limits,
+            offset_seconds=self._clock.offset_seconds,
+            last_seconds=self._clock.last_seconds,
+            next_sample=self._sampler.next_sample,
+            lag_seconds=None if self._is_lossless else self._parts.lag_seconds,
+            is_resumed=self._is_resumed,
+        )
+        shown = _Picture(None, 0.0)
+        async with self._parts.pool.decode_live(job) as decoding:
+            self._decoding = decoding
+            feeding = asyncio.create_task(_feed(decoding, _from(first, chunks), form))
+            try:
+                async for decoded in decoding:
+                    report = decoded.report
+                    self._clock.offset_seconds = report.offset_seconds
+                    self._clock.last_seconds = report.last_seconds
+                    self._sampler.next_sample = report.next_sample
+                    if decoded.pixels is not None:
+                        shown = _Picture(decoded.pixels, report.arrived)
+                    await self._put(shown, range(report.first, report.end))
+            finally:
+                feeding.cancel()
+                await asyncio.gather(feeding, return_exceptions=True)
 
     async def _put(self, picture: _Picture, numbers: range) -> None:
         await self._queue.put(numbers[0] / self._spec.frames_per_second, _Sampled(picture, numbers))
 
-    async def _encode(self, batch: Sequence[_Sampled]) -> list[tuple[float, _Row]]:
+    async def _encode(self, batch: Sequence[_Sampled]) -> list[tuple[float, EncodedRow]]:
         """The samples of a batch, each with its time; without those whose picture cannot be had."""
         pictures = list(dict.fromkeys(sampled.picture for sampled in batch if not sampled.picture.is_done))
         try:
@@ -290,7 +251,7 @@ class LiveEncoding:
         self._timer.decode_seconds += time.perf_counter() - started
         for picture in pictures:
             picture.is_done = True
-            picture.frame = common_pb2.Frame()
+            picture.frame = None
         self._damaged += len(pictures) - len(decoded)
         if not decoded:
             return
@@ -302,7 +263,7 @@ class LiveEncoding:
         self._timer.inference_seconds += inference.compute_seconds
         outputs = inference.outputs
         for number, (picture, _) in enumerate(decoded):
-            picture.encoded = _Row(
+            picture.encoded = EncodedRow(
                 outputs["features"][number],
                 outputs["valence_arousal"][number],
                 float(outputs["salience"][number]),
@@ -312,7 +273,10 @@ class LiveEncoding:
         decoded = []
         for picture in pictures:
             with suppress(InvalidMedia, MediaTooLarge):
-                decoded.append((picture, decode_frame(picture.frame, self._spec, self._parts.limits)))
+                if isinstance(picture.frame, common_pb2.Frame):
+                    decoded.append((picture, decode_frame(picture.frame, self._spec, self._parts.limits)))
+                elif picture.frame is not None:
+                    decoded.append((picture, picture.frame))
         return decoded
 
     def _is_due(self) -> bool:
@@ -355,11 +319,41 @@ class LiveEncoding:
                 next_sample=self._sampler.next_sample,
             ),
             lag_seconds=time.monotonic() - self._newest_arrival,
-            losses=video_pb2.LiveLosses(
-                frames_dropped=self._queue.dropped,
-                frames_damaged=self._damaged,
-                times_repaired=self._clock.repaired,
-                gap_seconds=self._lost_seconds,
-            ),
+            losses=self._losses(),
             timings=timings,
         )
+
+    def _losses(self) -> video_pb2.LiveLosses:
+        losses = video_pb2.LiveLosses(
+            frames_dropped=self._queue.dropped,
+            frames_damaged=self._damaged,
+            times_repaired=self._clock.repaired,
+            gap_seconds=self._lost_seconds,
+        )
+        if (decoding := self._decoding) is not None:
+            losses.frames_dropped += decoding.dropped
+            losses.frames_damaged += decoding.damaged
+            losses.times_repaired += decoding.repaired
+            losses.gap_seconds += decoding.gap_seconds
+        return losses
+
+
+async def _from(
+    first: common_pb2.MediaChunk, rest: AsyncIterator[common_pb2.MediaChunk]
+) -> AsyncIterator[common_pb2.MediaChunk]:
+    yield first
+    async for chunk in rest:
+        yield chunk
+
+
+async def _feed(
+    decoding: LiveDecoding, chunks: AsyncIterator[common_pb2.MediaChunk], form: ChunkForm
+) -> None:
+    """Hands the bytes to the decoder; what goes wrong meanwhile ends the decoding."""
+    try:
+        async for chunk in chunks:
+            form.check(chunk)
+            await decoding.send(chunk.data, time.monotonic())
+        await decoding.end()
+    except Exception as error:
+        decoding.fail(error)

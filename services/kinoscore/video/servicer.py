@@ -32,7 +32,7 @@ class VideoEncoderServicer(video_pb2_grpc.VideoEncoderServiceServicer):
     """Encodes clips. Of a clip only the features of its sampled frames are held, never its pictures.
 
     Args:
-        pool: decodes the uploaded files.
+        pool: decodes the uploaded files, and live streams of bytes.
         engine: runs the frame encoder and the clip encoder.
         manifest: of the engine's models.
         settings: limits, the spool folder and the default deadline.
@@ -82,7 +82,9 @@ class VideoEncoderServicer(video_pb2_grpc.VideoEncoderServiceServicer):
             raise InvalidRequest("the first message must be the settings; chunks follow", field="settings")
         catalogue_name(first.settings.catalogue, field="settings.catalogue")
         require_space(first.settings.space, self._manifest.space, field="settings.space")
-        parts = LiveParts(self._engine, self._manifest, self._limits, self._settings.live_lag_seconds)
+        parts = LiveParts(
+            self._pool, self._engine, self._manifest, self._limits, self._settings.live_lag_seconds
+        )
         encoding = LiveEncoding(parts, first.settings)
         async with aclosing(encoding.answers(_chunks(request_iterator))) as answers:
             async for answer in answers:

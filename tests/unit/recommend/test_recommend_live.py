@@ -10,7 +10,7 @@ import pytest
 from support.waiting import until
 
 from kinoscore.cache.memory import MemoryCache
-from kinoscore.errors import InvalidRequest, NotFound, Unavailable
+from kinoscore.errors import InvalidRequest, KinoscoreError, MediaTooLarge, NotFound, Unavailable
 from kinoscore.recommend.backends import Backends
 from kinoscore.recommend.resuming import SavedSessions
 from kinoscore.recommend.servicer import RecommenderServicer
@@ -38,17 +38,23 @@ class Video(video_pb2_grpc.VideoEncoderServiceServicer):
 
     def __init__(self) -> None:
         self.calls: list[video_pb2.EncodeLiveSettings] = []
+        self.bytes: list[list[bytes]] = []
         self.refuses = 0
+        self.error: KinoscoreError | None = None
 
     async def EncodeLive(self, request_iterator: AsyncIterator[Any], context: Any) -> Any:
         settings = (await anext(request_iterator)).settings
         self.calls.append(settings)
+        self.bytes.append([])
+        if self.error is not None:
+            raise self.error
         if self.refuses:
             self.refuses -= 1
             raise Unavailable("not yet")
         second = settings.resumed.clock.next_sample
         async for request in request_iterator:
-            if request.chunk.frame.data == b"lose":
+            self.bytes[-1].append(request.chunk.data)
+            if b"lose" in (request.chunk.frame.data, request.chunk.data):
                 self.refuses = 2
                 raise Unavailable("gone")
             second += 1
@@ -104,7 +110,7 @@ class House:
         self.other_front_door: Any = None
 
     async def live(
-        self, *chunks: bytes, at_the_other: bool = False, **settings: Any
+        self, *chunks: bytes, at_the_other: bool = False, as_bytes: bool = False, **settings: Any
     ) -> list[recommend_pb2.RecommendLiveResponse]:
         front_door = self.other_front_door if at_the_other else self.front_door
         first = recommend_pb2.RecommendLiveSettings(**settings)
@@ -116,8 +122,10 @@ class House:
                     # What is sent while the service is away may go with the call that broke off.
                     await until(lambda: len(self.video.calls) > 3, seconds=60)
                     continue
-                frame = common_pb2.Frame(data=data)
-                yield recommend_pb2.RecommendLiveRequest(chunk=common_pb2.MediaChunk(frame=frame))
+                chunk = common_pb2.MediaChunk(frame=common_pb2.Frame(data=data))
+                if as_bytes:
+                    chunk = common_pb2.MediaChunk(data=data)
+                yield recommend_pb2.RecommendLiveRequest(chunk=chunk)
 
         async with asyncio.timeout(60):
             return [update async for update in front_door.RecommendLive(requests())]
@@ -164,6 +172,44 @@ async def test_a_lost_video_service_is_called_again_with_the_window_and_the_gap_
     assert last.losses.gap_seconds > 0.5
     # One of each call that saw a frame.
     assert last.losses.frames_damaged == 2
+
+
+def box(kind: bytes, contents: bytes = b"") -> bytes:
+    return (8 + len(contents)).to_bytes(4) + kind + contents
+
+
+async def test_another_call_for_a_stream_of_bytes_begins_with_its_initialisation(house: House) -> None:
+    beginning = box(b"ftyp", b"iso5") + box(b"moov", box(b"mvex"))
+    fragment = box(b"moof", box(b"mfhd", bytes(8))) + box(b"mdat", bytes(1000))
+    chunks = (beginning[:10], beginning[10:] + fragment, b"lose", b"back", fragment[500:])
+    *_, last = await house.live(*chunks, as_bytes=True)
+    assert house.video.bytes[0] == [*chunks[:3]]
+    assert house.video.bytes[-1][0] == beginning
+    assert last.losses.gap_seconds > 0
+
+
+async def test_pictures_that_are_too_large_end_the_session(house: House) -> None:
+    house.video.error = MediaTooLarge("the picture is too large")
+    with pytest.raises(grpc.aio.AioRpcError, match="the picture is too large"):
+        await house.live(b"1")
+    assert len(house.video.calls) == 1
+
+
+async def test_a_form_that_changes_in_the_middle_is_refused(house: House) -> None:
+    async def requests() -> Any:
+        yield recommend_pb2.RecommendLiveRequest(settings=recommend_pb2.RecommendLiveSettings())
+        yield recommend_pb2.RecommendLiveRequest(chunk=common_pb2.MediaChunk(data=b"1"))
+        yield recommend_pb2.RecommendLiveRequest(chunk=common_pb2.MediaChunk(frame=common_pb2.Frame()))
+
+    async with asyncio.timeout(60):
+        with pytest.raises(grpc.aio.AioRpcError, match="either bytes or frames"):
+            _ = [update async for update in house.front_door.RecommendLive(requests())]
+
+
+async def test_bytes_are_never_left_out_and_few_are_held(house: House) -> None:
+    chunks = [bytes([number]) * (1 << 20) for number in range(1, 13)]
+    await house.live(*chunks, as_bytes=True, flow=video_pb2.LIVE_FLOW_LATEST)
+    assert house.video.bytes == [chunks]
 
 
 async def test_a_stream_that_ends_while_the_video_service_is_away_still_ends(house: House) -> None:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kinoscore.video.live_sampling import LiveSampler, SampleQueue, StreamClock
+from kinoscore.media.live_sampling import LiveSampler, StreamClock
+from kinoscore.video.live_sampling import SampleQueue
 from kinoscore.video.pictures import SampleCounter
 
 # Of two frames within the rounding of a sample's time an upload takes the later, a live stream the earlier.
