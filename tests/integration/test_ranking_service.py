@@ -272,6 +272,27 @@ async def test_at_most_so_many_tracks_of_an_artist_and_the_answer_is_filled_with
     assert sorted(artists[2:]) == ["Other 0", "Other 1", "Other 2"]
 
 
+async def test_a_track_to_compare_is_scored_whatever_its_rank_and_the_filter(service: Service) -> None:
+    for number in range(6):
+        vectors = [service.vector(10 * number + passage) for passage in range(3)]
+        await service.add(f"t{number}", vectors, licence="CC0-1.0" if number else "CC-BY-4.0")
+    every = {hit.track.track_id: hit for hit in (await service.search(service.vector(41), k=6)).hits}
+    answer = await service.search(
+        service.vector(41),
+        k=1,
+        filter='licence = "CC0-1.0"',
+        compared_track_ids=["t4", "t0", "t2", "nobody"],
+    )
+    assert ids(answer) == ["t4"]
+    compared = {hit.track.track_id: hit for hit in answer.compared}
+    assert compared.keys() == {"t0", "t2"}
+    assert [hit.rank for hit in answer.compared] == [2, 3]
+    for track_id, hit in compared.items():
+        assert hit.score == every[track_id].score
+        assert hit.passage_start_seconds == every[track_id].passage_start_seconds
+        assert hit.track == every[track_id].track
+
+
 async def test_the_same_request_gets_the_same_bytes_from_the_cache_and_without(service: Service) -> None:
     for number in range(12):
         await service.add(f"t{number:02}", [service.vector(number)])
@@ -524,6 +545,7 @@ async def test_a_vector_of_another_space_or_dimension_is_refused_with_details(se
     [
         ({"k": 0}, "k"),
         ({"k": 1001}, "k"),
+        ({"compared_track_ids": ["t"] * 1001}, "compared_track_ids"),
         ({"weights": common_pb2.Weights(fused=-1)}, "weights.fused"),
         ({"weights": common_pb2.Weights(fused=math.nan)}, "weights.fused"),
         ({"weights": common_pb2.Weights(fused=0, content=0, emotion=0)}, "weights"),

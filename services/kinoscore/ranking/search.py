@@ -124,6 +124,14 @@ class TrackSearch:
         ranked.sort(key=lambda one: (-one.score, one.metadata.track_id))
         return limit_per_artist(ranked, lambda one: one.metadata.artist, query.max_per_artist, query.k)
 
+    async def score(self, query: Query, track_ids: Iterable[str], deadline: Deadline) -> list[Ranked]:
+        """The stored tracks among `track_ids`, the best first, whether the filter lets them pass or not."""
+        records = await self._store.records(query.catalogue, track_ids, deadline)
+        wanted = {track_id: range(record.passage_count) for track_id, record in records.items()}
+        stored = await self._store.passages(query.catalogue, wanted, deadline)
+        ranked = self._scored(query, stored, {track: record.metadata for track, record in records.items()})
+        return sorted(ranked, key=lambda one: (-one.score, one.metadata.track_id))
+
     async def _recall_short(self, query: Query, deadline: Deadline) -> list[_Candidate]:
         """The best candidates, each with its best passage only."""
         [window] = query.windows

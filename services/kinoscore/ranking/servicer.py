@@ -192,6 +192,7 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
 
     def _to_query(self, catalogue: str, request: ranking_pb2.SearchTracksRequest) -> Query:
         """The request, checked; its centre is filled in when it comes to a search."""
+        requests.require_compared(request)
         return Query(
             catalogue=catalogue,
             clip=requests.to_passage(request.clip, self._blocks, "clip"),
@@ -212,10 +213,16 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
     ) -> ranking_pb2.SearchTracksResponse:
         query = replace(query, centre=await self._centre(query.catalogue, version, deadline))
         ranked = await self._search.rank(query, deadline)
+        found = {one.metadata.track_id for one in ranked}
+        missing = [track_id for track_id in request.compared_track_ids if track_id not in found]
+        compared = await self._search.score(query, missing, deadline) if missing else []
         hits = [
-            self._to_hit(rank, one, request.clip.emotion, query) for rank, one in enumerate(ranked, start=1)
+            self._to_hit(rank, one, request.clip.emotion, query)
+            for rank, one in enumerate([*ranked, *compared], start=1)
         ]
-        return ranking_pb2.SearchTracksResponse(space=self._manifest.space, hits=hits)
+        return ranking_pb2.SearchTracksResponse(
+            space=self._manifest.space, hits=hits[: len(ranked)], compared=hits[len(ranked) :]
+        )
 
     async def _centre(self, catalogue: str, version: int | None, deadline: Deadline) -> float:
         """The valence that counts as neutral, found once for each version of a catalogue."""
