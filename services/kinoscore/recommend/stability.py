@@ -1,7 +1,7 @@
 """A list of tracks that follows changing scores, but not their flicker.
 
-Pure: scores and times in, a list out. It is renewed, as a whole, only when it has been worse by a margin than it
-could be, at every look, for a hold time; in between, scores may do what they like.
+Pure: scores and times in, a list out. It is renewed, as a whole, only when it has been worse by a margin than
+it could be, at every look, for a hold time; in between, scores may do what they like.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -61,8 +61,8 @@ class StableList:
       in at once, each of them better than the worst of the list by the margin. So one scene that follows
       another is one change, and tracks that are nearly tied do not flicker.
     - A free place is filled at once by the best track there is.
-    - The order is that of the scores whenever a track enters or leaves, and when the scores at the places of the
-      list have been off from those in order by the margin, on average, for the hold time.
+    - The order is that of the scores whenever a track enters or leaves, and when the scores at the places of
+      the list have been off from those in order by the margin, on average, for the hold time.
     - The pinned track stays, whatever its score. A skipped one leaves at once and never comes again.
 
     Args:
