@@ -13,6 +13,7 @@ emotion over the window, the cut, and the changes.
 """
 
 import os
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
@@ -20,6 +21,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from math import hypot
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -171,7 +173,7 @@ def _name(*seeds: int) -> str:
     return " | ".join(f"{draw_pair(seed, SPLIT).factors.theme} {seed}" for seed in seeds)
 
 
-def report(options: object, found: dict[str, object], courses: Sequence[Course], tracks: int) -> None:
+def report(options: Namespace, found: dict[str, Any], courses: Sequence[Course], tracks: int) -> None:
     joined = [course for course in courses if course.cut is not None]
     staying = [course for course in courses if course.cut is None]
     delays = [delay for course in joined for delay in course.delays()]
