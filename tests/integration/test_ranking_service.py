@@ -293,6 +293,26 @@ async def test_a_track_to_compare_is_scored_whatever_its_rank_and_the_filter(ser
         assert hit.track == every[track_id].track
 
 
+async def test_passing_requests_get_the_answers_of_others_before_and_after_a_write(service: Service) -> None:
+    for number in range(40):
+        vectors = [service.vector(100 * number + passage) for passage in range(2)]
+        await service.add(f"t{number:02d}", vectors, valence=0.5 - number % 2)
+    query = service.vector(7)
+    random = np.random.default_rng(7)
+    for step in range(12):
+        weights = common_pb2.Weights(fused=1.0, emotion=1.0 if step % 3 == 0 else 0.0)
+        request = {"k": 5, "weights": weights, "valence": 0.3, "compared_track_ids": ["t00", "t07"]}
+        passing = await service.search(query, is_passing=True, **request)
+        lasting = await service.search(query, **request)
+        assert list(passing.hits) == list(lasting.hits)
+        assert list(passing.compared) == list(lasting.compared)
+        query = query + 0.02 * random.standard_normal(query.shape).astype(np.float32)
+        if step == 6:
+            await service.add("new", [query])
+            await service.stub.DeleteTracks(ranking_pb2.DeleteTracksRequest(track_ids=[ids(passing)[0]]))
+    assert "new" in ids(await service.search(query, is_passing=True, k=40))
+
+
 async def test_the_same_request_gets_the_same_bytes_from_the_cache_and_without(service: Service) -> None:
     for number in range(12):
         await service.add(f"t{number:02}", [service.vector(number)])

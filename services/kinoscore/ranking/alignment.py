@@ -42,6 +42,10 @@ def align(
         durations: float64 [windows], seconds, more than 0.
     """
     passage_count = agreement.shape[1]
+    if len(agreement) == 1:
+        # Nothing to lay out, and most searches are of this kind.
+        best = agreement[0].argmax(keepdims=True)
+        return Alignment(float(agreement[0, best[0]]), np.zeros(1, np.int64), best, np.ones(1))
     covered = np.array([durations[steps + offset < passage_count].sum() for offset in range(passage_count)])
     offsets = np.flatnonzero(covered >= covered[0] - 1e-9)
     return max(

@@ -22,6 +22,7 @@ from kinoscore.ranking import requests
 from kinoscore.ranking.answers import MOST_CATALOGUES, CatalogueAnswers
 from kinoscore.ranking.filters import parse_filter
 from kinoscore.ranking.library import TrackLibrary
+from kinoscore.ranking.neighbours import Place
 from kinoscore.ranking.reasons import Mood, explain
 from kinoscore.ranking.rows import Passage
 from kinoscore.ranking.scoring import Blocks, valence_centre
@@ -146,6 +147,9 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
         self, catalogue: str, request: ranking_pb2.SearchTracksRequest, deadline: Deadline
     ) -> ranking_pb2.SearchTracksResponse:
         """The answer without timings. Only a request that was found right has one in the cache."""
+        if request.is_passing:
+            version = await self._answers.version(catalogue)
+            return await self._answer(request, self._to_query(catalogue, request), version, deadline)
         question = self._question(catalogue, request)
         kept = await self._answers.find(catalogue, question)
         if kept.answer is not None and kept.fresh:
@@ -212,6 +216,9 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
         deadline: Deadline,
     ) -> ranking_pb2.SearchTracksResponse:
         query = replace(query, centre=await self._centre(query.catalogue, version, deadline))
+        if request.is_passing and version is not None:
+            place = Place(query.catalogue, version, query.condition, query.weights)
+            query = replace(query, place=place)
         ranked = await self._search.rank(query, deadline)
         found = {one.metadata.track_id for one in ranked}
         missing = [track_id for track_id in request.compared_track_ids if track_id not in found]

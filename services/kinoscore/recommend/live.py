@@ -405,6 +405,7 @@ class _Session:
             weights=wishes.weights,
             filter=wishes.filter,
             compared_track_ids=self._list.tracks,
+            is_passing=True,
         )
         found: ranking_pb2.SearchTracksResponse = await self._backends.ranking.ask(
             "SearchTracks", request, deadline
