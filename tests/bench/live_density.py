@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequen
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
+from pathlib import Path
 
 import av
 import grpc
@@ -24,8 +25,7 @@ import numpy as np
 import onnxruntime
 from av.video.reformatter import VideoReformatter
 from harness import Server, arguments, conditions, cores, progress, running_server, show
-from live_material import RATE, stream, wide_scene
-from material import Library, store
+from live_material import RATE, generated_library, store_library, stream, wide_scene
 from numpy.typing import NDArray
 
 from kinoscore import AsyncClient, Frame
@@ -113,6 +113,10 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--streams", type=int, default=24, help="sent at once, flat out (default: 24)")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each stream (default: 20)")
+    parser.add_argument("--tracks", type=int, default=150, help="in the library (default: 150)")
+    parser.add_argument(
+        "--library", type=Path, help="an .npz file that keeps the encoded tracks between runs"
+    )
     options = parser.parse_args()
     found = conditions()
     repository = ModelRepository.load(options.repository or default_repository())
@@ -124,9 +128,9 @@ def main() -> None:
         ((size, bare_capacity(bare, scenes, size)) for size in BATCHES), key=lambda one: one[1]
     )
     naive_streams = naive_capacity(bare, scenes)
-    library = Library.draw(repository.manifest, tracks=300, passages=4)
     with running_server(options.repository, live_sessions=1000) as server:
-        store(library, server.address, repository.manifest)
+        library = generated_library(server.address, repository.manifest, options.tracks, options.library)
+        store_library(library, server.address, repository.manifest)
         progress("the video service")
         encoding = flat_out(server, options, encode_only(scenes))
         progress("whole sessions")

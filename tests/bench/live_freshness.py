@@ -12,11 +12,11 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from harness import arguments, conditions, progress, running_server, show
-from live_material import RATE, wide_scene
-from material import Library, store
+from live_material import RATE, generated_library, store_library, wide_scene
 
 from kinoscore import AsyncClient, Frame
 from kinoscore.inference import ModelRepository, default_repository
@@ -50,14 +50,18 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--streams", type=int, default=16, help="at once (default: 16)")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each stream (default: 60)")
+    parser.add_argument("--tracks", type=int, default=150, help="in the library (default: 150)")
+    parser.add_argument(
+        "--library", type=Path, help="an .npz file that keeps the encoded tracks between runs"
+    )
     options = parser.parse_args()
     found = conditions()
     manifest = ModelRepository.load(options.repository or default_repository()).manifest
     progress("rendering frames")
     scenes = [wide_scene(seed, "test", SCENE_SECONDS) for seed in range(SCENES)]
-    library = Library.draw(manifest, tracks=300, passages=4)
     with running_server(options.repository, live_sessions=options.streams) as server:
-        store(library, server.address, manifest)
+        library = generated_library(server.address, manifest, options.tracks, options.library)
+        store_library(library, server.address, manifest)
         progress("streaming")
         before, processor = server.processor_seconds(), time.process_time()
         started = time.perf_counter()
