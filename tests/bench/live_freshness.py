@@ -51,9 +51,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=16, help="at once (default: 16)")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each stream (default: 60)")
     parser.add_argument("--tracks", type=int, default=150, help="in the library (default: 150)")
-    parser.add_argument(
-        "--library", type=Path, help="an .npz file that keeps the encoded tracks between runs"
-    )
+    parser.add_argument("--library", type=Path, help="an .npz file that keeps encoded tracks between runs")
     options = parser.parse_args()
     found = conditions()
     manifest = ModelRepository.load(options.repository or default_repository()).manifest
