@@ -177,7 +177,7 @@ async def test_a_damaged_frame_is_counted_and_passed_over(servicer: VideoEncoder
     frames = [frame(number / 2, number) for number in range(10)]
     frames[4].data = frames[4].data[:-1]
     frames[6].format = common_pb2.FRAME_FORMAT_JPEG
-    answers = await live(servicer, frames)
+    answers = await live(servicer, frames, window_seconds=6.0)
     assert answers[-1].losses.frames_damaged == 2
     assert answers[-1].window_duration_seconds == 5.0
 

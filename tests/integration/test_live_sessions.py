@@ -216,6 +216,19 @@ async def test_a_change_acts_at_once(client: AsyncClient) -> None:
         assert (await session.after(*scene(1, 2))).stream_seconds == 2.0
 
 
+async def test_other_weights_act_at_once_and_a_deleted_track_leaves(client: AsyncClient) -> None:
+    session = Conversation(client, k=2)
+    async with aclosing(session.updates):
+        first = ids(await session.after(*scene(0, 1)))
+        update = await session.after(LiveControl(fused_weight=0.0, content_weight=0.0, emotion_weight=1.0))
+        scores = [hit.score for hit in update.hits]
+        assert scores == [hit.emotion_score for hit in update.hits] == sorted(scores, reverse=True)
+        await client.remove_tracks([first[0], ids(update)[0]])
+        left = ids(await session.after(*scene(1, 2)))
+        assert len(left) == 2
+        assert not {first[0], ids(update)[0]} & set(left)
+
+
 async def test_a_pinned_track_is_told_when_the_scene_has_left_it(client: AsyncClient) -> None:
     session = Conversation(client, k=2, window_seconds=2.0, hold_seconds=1.0, margin=0.001)
     async with aclosing(session.updates):

@@ -272,6 +272,47 @@ async def test_at_most_so_many_tracks_of_an_artist_and_the_answer_is_filled_with
     assert sorted(artists[2:]) == ["Other 0", "Other 1", "Other 2"]
 
 
+async def test_a_track_to_compare_is_scored_whatever_its_rank_and_the_filter(service: Service) -> None:
+    for number in range(6):
+        vectors = [service.vector(10 * number + passage) for passage in range(3)]
+        await service.add(f"t{number}", vectors, licence="CC0-1.0" if number else "CC-BY-4.0")
+    every = {hit.track.track_id: hit for hit in (await service.search(service.vector(41), k=6)).hits}
+    answer = await service.search(
+        service.vector(41),
+        k=1,
+        filter='licence = "CC0-1.0"',
+        compared_track_ids=["t4", "t0", "t2", "nobody"],
+    )
+    assert ids(answer) == ["t4"]
+    compared = {hit.track.track_id: hit for hit in answer.compared}
+    assert compared.keys() == {"t0", "t2"}
+    assert [hit.rank for hit in answer.compared] == [2, 3]
+    for track_id, hit in compared.items():
+        assert hit.score == every[track_id].score
+        assert hit.passage_start_seconds == every[track_id].passage_start_seconds
+        assert hit.track == every[track_id].track
+
+
+async def test_passing_requests_get_the_answers_of_others_before_and_after_a_write(service: Service) -> None:
+    for number in range(40):
+        vectors = [service.vector(100 * number + passage) for passage in range(2)]
+        await service.add(f"t{number:02d}", vectors, valence=0.5 - number % 2)
+    query = service.vector(7)
+    random = np.random.default_rng(7)
+    for step in range(12):
+        weights = common_pb2.Weights(fused=1.0, emotion=1.0 if step % 3 == 0 else 0.0)
+        request = {"k": 5, "weights": weights, "valence": 0.3, "compared_track_ids": ["t00", "t07"]}
+        passing = await service.search(query, is_passing=True, **request)
+        lasting = await service.search(query, **request)
+        assert list(passing.hits) == list(lasting.hits)
+        assert list(passing.compared) == list(lasting.compared)
+        query = query + 0.02 * random.standard_normal(query.shape).astype(np.float32)
+        if step == 6:
+            await service.add("new", [query])
+            await service.stub.DeleteTracks(ranking_pb2.DeleteTracksRequest(track_ids=[ids(passing)[0]]))
+    assert "new" in ids(await service.search(query, is_passing=True, k=40))
+
+
 async def test_the_same_request_gets_the_same_bytes_from_the_cache_and_without(service: Service) -> None:
     for number in range(12):
         await service.add(f"t{number:02}", [service.vector(number)])
@@ -524,6 +565,7 @@ async def test_a_vector_of_another_space_or_dimension_is_refused_with_details(se
     [
         ({"k": 0}, "k"),
         ({"k": 1001}, "k"),
+        ({"compared_track_ids": ["t"] * 1001}, "compared_track_ids"),
         ({"weights": common_pb2.Weights(fused=-1)}, "weights.fused"),
         ({"weights": common_pb2.Weights(fused=math.nan)}, "weights.fused"),
         ({"weights": common_pb2.Weights(fused=0, content=0, emotion=0)}, "weights"),

@@ -42,13 +42,17 @@ def align(
         durations: float64 [windows], seconds, more than 0.
     """
     passage_count = agreement.shape[1]
+    if len(agreement) == 1:
+        # Nothing to lay out, and most searches are of this kind.
+        best = agreement[0].argmax(keepdims=True)
+        return Alignment(float(agreement[0, best[0]]), np.zeros(1, np.int64), best, np.ones(1))
     places = steps[:, None] + np.arange(passage_count)
     lies_on = places < passage_count
     covered = durations @ lies_on
     met = np.take_along_axis(agreement, np.minimum(places, passage_count - 1), axis=1)
     mean = durations @ (met * lies_on) / covered
     scores = mean - COVERAGE_PENALTY * (1.0 - covered / durations.sum())
-    best = int(np.argmax(np.where(covered >= covered[0] - 1e-9, scores, -np.inf)))
-    windows = np.flatnonzero(lies_on[:, best])
-    shares = durations[windows] / covered[best]
-    return Alignment(float(scores[best]), windows, places[windows, best], shares)
+    place = int(np.argmax(np.where(covered >= covered[0] - 1e-9, scores, -np.inf)))
+    windows = np.flatnonzero(lies_on[:, place])
+    shares = durations[windows] / covered[place]
+    return Alignment(float(scores[place]), windows, places[windows, place], shares)

@@ -77,6 +77,13 @@ class CatalogueAnswers:
             return Kept(version)
         return Kept(version, kept[_HEADER.size :], time.time() < fresh_until)
 
+    async def version(self, catalogue: str) -> int | None:
+        """The version of a catalogue now; None when the cache must not be used."""
+        stored = await self._cache.get(self._version_key(catalogue))
+        if stored is None or catalogue not in self._trusted:
+            return await self._raise_version(catalogue)
+        return int(stored)
+
     async def keep(self, catalogue: str, question: str, version: int, answer: bytes) -> None:
         """Keeps an answer that was found after `find` told the version."""
         seconds = self._fresh_seconds + self._stale_seconds

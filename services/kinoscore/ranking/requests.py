@@ -46,6 +46,15 @@ def to_track_count(request: ranking_pb2.SearchTracksRequest) -> int:
     return k
 
 
+def require_compared(request: ranking_pb2.SearchTracksRequest) -> None:
+    """Raises InvalidRequest: more than 1000 tracks are to be compared."""
+    if len(request.compared_track_ids) > MOST_TRACKS:
+        raise InvalidRequest(
+            f"at most {MOST_TRACKS} tracks can be compared, not {len(request.compared_track_ids)}",
+            field="compared_track_ids",
+        )
+
+
 def to_page_size(requested: int) -> int:
     """The tracks on a page, 100 when not set.
 

@@ -18,6 +18,7 @@ from kinoscore.ranking.alignment import Alignment, align
 from kinoscore.ranking.diversity import limit_per_artist
 from kinoscore.ranking.engines import MOST_FOUND
 from kinoscore.ranking.filters import Filter
+from kinoscore.ranking.neighbours import KnownRows, Neighbours, Place
 from kinoscore.ranking.rows import PASSAGES, TRACKS, Passage
 from kinoscore.ranking.scoring import (
     SCORE_DECIMALS,
@@ -60,6 +61,7 @@ class Query:
         clip: the whole clip; its vector is float32 [448], like those of the windows.
         windows: the clip's windows in order, at least one.
         centre: the valence that counts as neutral in the catalogue.
+        place: where what is found may be kept for queries that hardly differ; None where it is not.
     """
 
     catalogue: str
@@ -70,6 +72,7 @@ class Query:
     condition: Filter | None
     max_per_artist: int
     centre: float
+    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ class _Candidate:
 
 
 class TrackSearch:
-    """Ranks the tracks of a store; keeps nothing between searches."""
+    """Ranks the tracks of a store; between searches it keeps only what its neighbours are for."""
 
     def __init__(self, store: MilvusStore, manifest: Manifest) -> None:
         dimensions = manifest.dimensions
@@ -108,39 +111,81 @@ class TrackSearch:
         self._clip_centre = manifest.calibration.video.valence_mean
         self._neutral_band = manifest.calibration.neutral_band
         self._hop_seconds = manifest.music.passage_hop_seconds
+        self._rows = KnownRows(store)
+        self._neighbours = Neighbours(self._rows, self._blocks)
 
     async def rank(self, query: Query, deadline: Deadline) -> list[Ranked]:
         """At most `k` tracks, the best first; equal scores in order of track id."""
         recall = self._recall_short if len(query.windows) == 1 else self._recall_long
         candidates = await recall(query, deadline)
         wanted = {candidate.track_id: candidate.passages for candidate in candidates}
-        stored, metadata = await asyncio.gather(
-            self._store.passages(query.catalogue, wanted, deadline),
-            self._store.metadata(query.catalogue, wanted, deadline),
-        )
+        stored, metadata = await self._read(query, wanted, deadline)
         # A track that was deleted since it was found is left out.
         present = {track_id: passages for track_id, passages in stored.items() if track_id in metadata}
         ranked = self._scored(query, present, metadata)
         ranked.sort(key=lambda one: (-one.score, one.metadata.track_id))
         return limit_per_artist(ranked, lambda one: one.metadata.artist, query.max_per_artist, query.k)
 
+    async def score(self, query: Query, track_ids: Iterable[str], deadline: Deadline) -> list[Ranked]:
+        """The stored tracks among `track_ids`, the best first, whether the filter lets them pass or not."""
+        place = query.place
+        if place is None:
+            records = await self._store.records(query.catalogue, track_ids, deadline)
+        else:
+            records = await self._rows.records(query.catalogue, place.version, track_ids, deadline)
+        wanted = {track_id: range(record.passage_count) for track_id, record in records.items()}
+        stored, metadata = await self._read(query, wanted, deadline)
+        ranked = self._scored(query, stored, metadata)
+        return sorted(ranked, key=lambda one: (-one.score, one.metadata.track_id))
+
+    async def _read(
+        self, query: Query, wanted: Mapping[str, Iterable[int]], deadline: Deadline
+    ) -> tuple[dict[str, dict[int, Passage]], dict[str, common_pb2.TrackMetadata]]:
+        """Passages by track and number, and the metadata of the tracks."""
+        catalogue, place = query.catalogue, query.place
+        if place is None:
+            return await asyncio.gather(
+                self._store.passages(catalogue, wanted, deadline),
+                self._store.metadata(catalogue, wanted, deadline),
+            )
+        stored = await self._rows.passages(catalogue, place.version, wanted, deadline)
+        records = await self._rows.records(catalogue, place.version, wanted, deadline)
+        return stored, {track_id: record.metadata for track_id, record in records.items()}
+
     async def _recall_short(self, query: Query, deadline: Deadline) -> list[_Candidate]:
         """The best candidates, each with its best passage only."""
         [window] = query.windows
+        if query.place is not None:
+            known = self._neighbours.nearest(query.place, window.vector)
+            if known and (near := self._surely_best(query, window, known)):
+                return near
         limit = _first_limit(query.k)
         while True:
             [found] = await self._search(query, [window], PASSAGES, limit, deadline)
-            candidates = _ordered(self._best_passages(query, window, found))
-            kept = limit_per_artist(
-                candidates, lambda one: one.artist, query.max_per_artist, query.k + SPARE_TRACKS
-            )
+            if query.place is not None:
+                is_all = len(found) < limit
+                await self._neighbours.remember(query.place, window.vector, found, deadline, is_all=is_all)
             if _exhausted(found, limit):
-                return _near(kept, query.k)
-            unseen = rounded(found[-1].similarity)
-            sure = len(kept) >= query.k and kept[query.k - 1].estimate > unseen
-            if sure or (len(kept) >= query.k and limit >= MOST_ROWS_FOR_EXACTNESS):
+                return _near(self._candidates(query, window, found), query.k)
+            if near := self._surely_best(query, window, found):
+                return near
+            kept = self._candidates(query, window, found)
+            if len(kept) >= query.k and limit >= MOST_ROWS_FOR_EXACTNESS:
                 return _near(kept, query.k)
             limit = min(limit * WIDENING, MOST_FOUND)
+
+    def _surely_best(self, query: Query, window: Passage, found: list[Found]) -> list[_Candidate]:
+        """The best candidates, where no row after the last that was found could be among them; else none."""
+        kept = self._candidates(query, window, found)
+        unseen = rounded(found[-1].similarity)
+        is_sure = len(kept) >= query.k and kept[query.k - 1].estimate > unseen
+        return _near(kept, query.k) if is_sure else []
+
+    def _candidates(self, query: Query, window: Passage, found: list[Found]) -> list[_Candidate]:
+        candidates = _ordered(self._best_passages(query, window, found))
+        return limit_per_artist(
+            candidates, lambda one: one.artist, query.max_per_artist, query.k + SPARE_TRACKS
+        )
 
     async def _recall_long(self, query: Query, deadline: Deadline) -> list[_Candidate]:
         """The candidates nearest to some of the windows and to the whole, each with all of its passages."""

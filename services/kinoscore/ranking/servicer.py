@@ -22,6 +22,7 @@ from kinoscore.ranking import requests
 from kinoscore.ranking.answers import MOST_CATALOGUES, CatalogueAnswers
 from kinoscore.ranking.filters import parse_filter
 from kinoscore.ranking.library import TrackLibrary
+from kinoscore.ranking.neighbours import Place
 from kinoscore.ranking.reasons import Mood, explain
 from kinoscore.ranking.rows import Passage
 from kinoscore.ranking.scoring import Blocks, valence_centre
@@ -146,6 +147,9 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
         self, catalogue: str, request: ranking_pb2.SearchTracksRequest, deadline: Deadline
     ) -> ranking_pb2.SearchTracksResponse:
         """The answer without timings. Only a request that was found right has one in the cache."""
+        if request.is_passing:
+            version = await self._answers.version(catalogue)
+            return await self._answer(request, self._to_query(catalogue, request), version, deadline)
         question = self._question(catalogue, request)
         kept = await self._answers.find(catalogue, question)
         if kept.answer is not None and kept.fresh:
@@ -192,6 +196,7 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
 
     def _to_query(self, catalogue: str, request: ranking_pb2.SearchTracksRequest) -> Query:
         """The request, checked; its centre is filled in when it comes to a search."""
+        requests.require_compared(request)
         return Query(
             catalogue=catalogue,
             clip=requests.to_passage(request.clip, self._blocks, "clip"),
@@ -211,11 +216,20 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
         deadline: Deadline,
     ) -> ranking_pb2.SearchTracksResponse:
         query = replace(query, centre=await self._centre(query.catalogue, version, deadline))
+        if request.is_passing and version is not None:
+            place = Place(query.catalogue, version, query.condition, query.weights)
+            query = replace(query, place=place)
         ranked = await self._search.rank(query, deadline)
+        found = {one.metadata.track_id for one in ranked}
+        missing = [track_id for track_id in request.compared_track_ids if track_id not in found]
+        compared = await self._search.score(query, missing, deadline) if missing else []
         hits = [
-            self._to_hit(rank, one, request.clip.emotion, query) for rank, one in enumerate(ranked, start=1)
+            self._to_hit(rank, one, request.clip.emotion, query)
+            for rank, one in enumerate([*ranked, *compared], start=1)
         ]
-        return ranking_pb2.SearchTracksResponse(space=self._manifest.space, hits=hits)
+        return ranking_pb2.SearchTracksResponse(
+            space=self._manifest.space, hits=hits[: len(ranked)], compared=hits[len(ranked) :]
+        )
 
     async def _centre(self, catalogue: str, version: int | None, deadline: Deadline) -> float:
         """The valence that counts as neutral, found once for each version of a catalogue."""

@@ -194,7 +194,7 @@ class _Session:
         self._space = state.space
         self._catalogue = settings.catalogue
         self._wishes = self._proven = wishes
-        margin = settings.margin if settings.HasField("margin") else 0.05
+        margin = settings.margin if settings.HasField("margin") else 0.45
         hold_seconds = settings.hold_seconds if settings.HasField("hold_seconds") else 2.0
         self._list = StableList(
             wishes.k,
@@ -385,17 +385,24 @@ class _Session:
             k=count,
             weights=wishes.weights,
             filter=wishes.filter,
+            compared_track_ids=self._list.tracks,
+            is_passing=True,
         )
         found: ranking_pb2.SearchTracksResponse = await self._backends.ranking.ask(
             "SearchTracks", request, deadline
         )
         timer.include(found.timings)
         hits = {hit.track.track_id: hit for hit in found.hits}
+        if (wishes.filter, wishes.weights) != (self._proven.filter, self._proven.weights):
+            self._list.clear()
+        # Where fewer came than were asked for, no others may be named.
+        elif len(found.hits) == count:
+            hits |= {hit.track.track_id: hit for hit in found.compared}
         self._list.look(
             stream_seconds,
             {track: hit.score for track, hit in hits.items()},
-            # Where fewer came than were asked for, or other tracks may be named now, the rest may not.
-            is_complete=len(found.hits) < count or wishes.filter != self._proven.filter,
+            # What a silent store cannot be asked for is not known to be gone.
+            is_complete=not found.stale,
         )
         self._proven = wishes
         known = {**self._hits, **hits}

@@ -1,10 +1,10 @@
 """A list of tracks that follows changing scores, but not their flicker.
 
-Pure: scores and times in, a list out. A track takes another's place only when it has been better by a margin,
-at every look, for a hold time; in between, scores may do what they like.
+Pure: scores and times in, a list out. It is renewed, as a whole, only when it has been worse by a margin than
+it could be, at every look, for a hold time; in between, scores may do what they like.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 __all__ = ["Changes", "Departure", "StableList"]
@@ -54,13 +54,15 @@ class Departure:
 
 
 class StableList:
-    """At most `size` tracks, the best first.
+    """At most `size` tracks, the best first, for as long as a scene lasts.
 
+    - The list changes as a whole: when the best tracks have been better than those of the list by the margin,
+      on average over the places that could change hands, at every look, for the hold time. Then the best come
+      in at once, each of them better than the worst of the list by the margin. So one scene that follows
+      another is one change, and tracks that are nearly tied do not flicker.
     - A free place is filled at once by the best track there is.
-    - A track takes the place of the worst one that is not pinned when it has been better by the margin for
-      the hold time.
-    - The order is that of the scores whenever a track enters or leaves, and when somewhere a track has been
-      better by the margin than the one before it for the hold time.
+    - The order is that of the scores whenever a track enters or leaves, and when the scores at the places of
+      the list have been off from those in order by the margin, on average, for the hold time.
     - The pinned track stays, whatever its score. A skipped one leaves at once and never comes again.
 
     Args:
@@ -76,8 +78,7 @@ class StableList:
         self._tracks: list[str] = []
         self._skipped: set[str] = set()
         self._pinned = ""
-        self._challenging: dict[str, float] = {}
-        """Since when each track outside has been better by the margin than the worst inside."""
+        self._behind_since: float | None = None
         self._disordered_since: float | None = None
         self._departing_since: float | None = None
         self._departure: Departure | None = None
@@ -119,6 +120,11 @@ class StableList:
         if track in self._tracks:
             self._tracks.remove(track)
 
+    def clear(self) -> None:
+        """Lets all tracks go but the pinned one: what counts is another thing from now on."""
+        self._tracks = [track for track in self._tracks if track == self._pinned]
+        self._behind_since = self._disordered_since = None
+
     def look(self, seconds: float, scores: Mapping[str, float], *, is_complete: bool) -> None:
         """Takes the scores of this moment.
 
@@ -137,7 +143,7 @@ class StableList:
         known = {**{track: floor for track in (*self._tracks, self._pinned) if track}, **allowed}
         self._seat_pinned(known)
         self._fill(known)
-        self._admit_challengers(seconds, known)
+        self._renew(seconds, known)
         self._reorder(seconds, known, has_changed=set(before) != set(self._tracks))
         self._watch_pinned(seconds, known)
 
@@ -151,32 +157,41 @@ class StableList:
         outside = self._outside(known)
         self._tracks += outside[: max(0, self.size - len(self._tracks))]
 
-    def _admit_challengers(self, seconds: float, known: Mapping[str, float]) -> None:
-        still = {}
-        for track in self._outside(known):
-            if not self._is_beaten_by(track, known):
-                break
-            since = self._challenging.get(track, seconds)
-            if seconds - since < self._hold_seconds:
-                still[track] = since
-                continue
-            self._tracks.remove(self._worst(known))
-            self._tracks.append(track)
-        self._challenging = still
+    def _renew(self, seconds: float, known: Mapping[str, float]) -> None:
+        outside = self._outside(known)
+        replaceable = [track for track in self._tracks if track != self._pinned]
+        if not outside or not replaceable or self._shortfall(outside, replaceable, known) < self._margin:
+            self._behind_since = None
+            return
+        if self._behind_since is None:
+            self._behind_since = seconds
+        if seconds - self._behind_since >= self._hold_seconds:
+            least = min(known[track] for track in replaceable) + self._margin
+            better = [track for track in outside if known[track] >= least]
+            best = sorted([*replaceable, *better], key=lambda track: -known[track])[: len(replaceable)]
+            self._tracks = [track for track in self._tracks if track == self._pinned] + best
+            self._behind_since = None
 
-    def _is_beaten_by(self, track: str, known: Mapping[str, float]) -> bool:
-        replaceable = [other for other in self._tracks if other != self._pinned]
-        return bool(replaceable) and known[track] >= known[self._worst(known)] + self._margin
+    def _shortfall(
+        self, outside: Sequence[str], replaceable: Sequence[str], known: Mapping[str, float]
+    ) -> float:
+        """How much better the best are than those that they would replace, on average over the places that
+        could change hands."""
+        inside = [known[track] for track in replaceable]
+        best = sorted([*inside, *(known[track] for track in outside)], reverse=True)[: len(inside)]
+        return (sum(best) - sum(inside)) / min(len(inside), len(outside))
 
     def _reorder(self, seconds: float, known: Mapping[str, float], *, has_changed: bool) -> None:
-        pairs = zip(self._tracks, self._tracks[1:], strict=False)
-        if not any(known[after] >= known[before] + self._margin for before, after in pairs):
+        ordered = sorted(self._tracks, key=lambda track: -known[track])
+        pairs = zip(self._tracks, ordered, strict=True)
+        disorder = sum(abs(known[track] - known[due]) for track, due in pairs)
+        if disorder == 0 or disorder < self._margin * len(self._tracks):
             since = None
         else:
             since = seconds if self._disordered_since is None else self._disordered_since
         is_due = since is not None and seconds - since >= self._hold_seconds
         if has_changed or is_due:
-            self._tracks.sort(key=lambda track: -known[track])
+            self._tracks = ordered
             since = None
         self._disordered_since = since
 

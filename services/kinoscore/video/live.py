@@ -107,7 +107,7 @@ class LiveEncoding:
             settings.interval_seconds or 1.0, 0.25, 60.0, field="settings.interval_seconds"
         )
         window_seconds = require_between(
-            settings.window_seconds or 6.0, 1.0, 120.0, field="settings.window_seconds"
+            settings.window_seconds or 4.0, 1.0, 120.0, field="settings.window_seconds"
         )
         self._is_lossless = settings.flow != video_pb2.LIVE_FLOW_LATEST
         self._window = LiveWindow(spec, window_seconds)

@@ -1,3 +1,4 @@
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,22 +47,86 @@ def test_noise_within_the_margin_never_changes_the_list(noise: list[list[float]]
 
 
 @given(st.lists(SCORES, min_size=2, max_size=30), st.integers(1, 5), st.sampled_from([0.0, 1.0, 3.0]))
-def test_whoever_enters_a_full_list_was_better_by_the_margin_for_the_hold_time(
+def test_a_full_list_is_renewed_when_the_best_were_better_by_the_margin_for_the_hold_time(
     looks: list[dict[str, float]], size: int, hold: float
 ) -> None:
     stable = StableList(size, 0.1, hold)
-    history: list[tuple[float, dict[str, float], float]] = []
+    history: list[tuple[float, float]] = []
     for second, scores in enumerate(looks):
         before = stable.tracks
-        worst = min((scores.get(track, min(scores.values())) for track in before), default=0.0)
-        history.append((float(second), scores, worst))
+        known = {**dict.fromkeys(before, min(scores.values())), **scores}
+        outside = known.keys() - set(before)
+        inside = [known[track] for track in before]
+        best = sorted(known.values(), reverse=True)[: len(before)]
+        places = min(len(before), len(outside))
+        history.append((float(second), (sum(best) - sum(inside)) / places if places else 0.0))
         stable.look(float(second), scores, is_complete=False)
         assert len(set(stable.tracks)) == len(stable.tracks) <= size
-        if len(before) == size:
-            for track in set(stable.tracks) - set(before):
-                held = [entry for entry in history if entry[0] >= second - hold]
-                assert second >= hold
-                assert all(track in past and past[track] >= low + 0.1 for _, past, low in held)
+        entered = set(stable.tracks) - set(before)
+        if len(before) == size and entered:
+            assert second >= hold
+            assert all(better >= 0.1 - 1e-9 for when, better in history if when >= second - hold)
+            assert all(known[track] >= min(inside) + 0.1 for track in entered)
+
+
+FIRST = {track: 0.8 - 0.05 * number for number, track in enumerate(IDS)}
+SECOND = dict(zip(IDS, reversed(FIRST.values()), strict=True))
+
+
+@given(
+    st.integers(1, 4),
+    st.integers(4, 20),
+    st.integers(0, 1),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_scene_that_follows_another_renews_the_list_once_whatever_the_noise(
+    size: int, cut: int, mixed: int, seed: int
+) -> None:
+    noise = np.random.default_rng(seed).uniform(-0.02, 0.02, (40, len(IDS))).tolist()
+    stable = StableList(size, 0.12, 2.0)
+    changed = []
+    for second, shifts in enumerate(noise):
+        share = min(1.0, max(0.0, (second - cut) / (mixed + 1)))
+        before = stable.tracks
+        scores = {
+            track: (1 - share) * FIRST[track] + share * SECOND[track] + shift
+            for track, shift in zip(IDS, shifts, strict=True)
+        }
+        stable.look(float(second), scores, is_complete=True)
+        if second and stable.tracks != before:
+            changed.append(second)
+    assert len(changed) == 1
+    assert cut + 2 <= changed[0] <= cut + mixed + 3
+
+
+def test_the_whole_list_is_renewed_in_one_look() -> None:
+    stable = StableList(2, 0.2, 2.0)
+    look(stable, 0.0, a=0.5, b=0.4, c=0.1, d=0.0)
+    for second in (1.0, 2.0):
+        assert look(stable, second, a=0.1, b=0.0, c=0.5, d=0.4) == ("a", "b")
+    assert look(stable, 3.0, a=0.1, b=0.0, c=0.5, d=0.4) == ("c", "d")
+
+
+def test_one_better_track_does_not_move_a_list_that_is_good_as_a_whole() -> None:
+    stable = StableList(4, 0.1, 1.0)
+    look(stable, 0.0, a=0.5, b=0.4, c=0.4, d=0.3, e=0.1, f=0.1, g=0.1, h=0.1)
+    for second in (1.0, 2.0, 3.0):
+        assert look(stable, second, a=0.5, b=0.4, c=0.4, d=0.3, e=0.6, f=0.1, g=0.1, h=0.1) == tuple("abcd")
+
+
+def test_the_last_places_of_a_small_library_change_hands_by_themselves() -> None:
+    stable = StableList(3, 0.2, 1.0)
+    look(stable, 0.0, a=0.5, b=0.4, c=0.3, d=0.0)
+    look(stable, 1.0, a=0.5, b=0.4, c=0.0, d=0.3)
+    assert look(stable, 2.0, a=0.5, b=0.4, c=0.0, d=0.3) == ("a", "b", "d")
+
+
+def test_a_cleared_list_takes_the_best_at_the_next_look_and_keeps_the_pinned_track() -> None:
+    stable = StableList(2, 0.5, 10.0)
+    look(stable, 0.0, a=0.5, b=0.4, c=0.3)
+    stable.pin("b")
+    stable.clear()
+    assert look(stable, 1.0, a=0.1, b=0.2, c=0.3) == ("c", "b")
 
 
 @given(st.lists(SCORES, min_size=1, max_size=20))
