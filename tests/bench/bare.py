@@ -50,7 +50,7 @@ class BareRecommender:
         Args:
             weights: of the fused, content and emotion similarity.
         """
-        frames = self._run("frame_encoder", {"frames": self._decode(clip)})
+        frames = self._run("frame_encoder", {"frames": self.decode(clip)})
         window = self._run("clip_encoder", self._window(frames["features"], frames["salience"]))
         fused = self._run("fusion", {"content": window["content"], "emotion": window["emotion"]})
         blocks = (fused["fused"][0], window["content"][0], window["emotion"][0])
@@ -69,7 +69,7 @@ class BareRecommender:
         names = [output.name for output in session.get_outputs()]
         return dict(zip(names, session.run(names, inputs), strict=True))
 
-    def _decode(self, clip: Path) -> NDArray[np.uint8]:
+    def decode(self, clip: Path) -> NDArray[np.uint8]:
         """The sampled frames, uint8 [n, height, width, 3]."""
         video = self._manifest["video"]
         scaler = VideoReformatter()

@@ -78,15 +78,18 @@ class Bare:
 
     def encode(self, pictures: Sequence[bytes]) -> None:
         """Each frame once, and the clip head for each second."""
-        features = self._features(pictures)
-        self._head(features, round(len(pictures) / RATE))
+        self.encode_frames(self._decoded(pictures), round(len(pictures) / RATE))
+
+    def encode_frames(self, frames: NDArray[np.uint8], updates: int) -> None:
+        """Frames [n, height, width, 3], and the clip head so many times."""
+        features, *_ = self._frame_encoder.run(["features"], {"frames": frames})
+        self._head(features, updates)
 
     def encode_window(self, pictures: Sequence[bytes]) -> None:
         """All frames of one window, and the clip head for its parts."""
-        features = self._features(pictures)
-        self._head(features, -(-len(pictures) // self._video.window_frames))
+        self.encode_frames(self._decoded(pictures), -(-len(pictures) // self._video.window_frames))
 
-    def _features(self, pictures: Sequence[bytes]) -> NDArray[np.float32]:
+    def _decoded(self, pictures: Sequence[bytes]) -> NDArray[np.uint8]:
         codec = av.CodecContext.create("mjpeg", "r")
         codec.thread_type = "NONE"
         scaler = VideoReformatter()
@@ -96,8 +99,7 @@ class Bare:
             [frame] = codec.decode(av.Packet(picture))
             small = scaler.reformat(frame, width, height, "rgb24", interpolation="AREA", threads=1)
             frames.append(small.to_ndarray())
-        features, *_ = self._frame_encoder.run(["features"], {"frames": np.stack(frames)})
-        return features
+        return np.stack(frames)
 
     def _head(self, features: NDArray[np.float32], windows: int) -> None:
         length = self._video.window_frames
@@ -143,11 +145,11 @@ def main() -> None:
     rows = [
         ("frames", f"240p JPEG, {size / 1e3:.0f} kB, {RATE:g} a second"),
         ("bare decoding and inference", f"{bare_streams:.0f} streams (batches of {batch})"),
-        ("kinoscore, whole sessions", _told(sessions, bare_streams)),
-        ("kinoscore, the video service alone", _told(encoding, bare_streams)),
+        ("kinoscore, whole sessions", told(sessions, bare_streams)),
+        ("kinoscore, the video service alone", told(encoding, bare_streams)),
         ("processor time, bare", f"{bare_load.milliseconds:.1f} ms for a second of a stream"),
-        ("  whole sessions", _cost(sessions, bare_load)),
-        ("  the video service alone", _cost(encoding, bare_load)),
+        ("  whole sessions", cost(sessions, bare_load)),
+        ("  the video service alone", cost(encoding, bare_load)),
         (
             f"{count} streams in real time",
             f"{behind:.2f} s behind at most in the second half"
@@ -172,7 +174,8 @@ def main() -> None:
     show(options, "live: how many streams", rows, facts)
 
 
-def _told(load: Load, bare_streams: float) -> str:
+def told(load: Load, bare_streams: float) -> str:
+    """What was carried, as a line of the table."""
     return (
         f"{load.streams:.1f} streams, {load.streams / bare_streams:.3f} of bare; senders counted out "
         f"{load.without_senders:.1f}, {load.without_senders / bare_streams:.3f} "
@@ -180,7 +183,8 @@ def _told(load: Load, bare_streams: float) -> str:
     )
 
 
-def _cost(load: Load, bare: Load) -> str:
+def cost(load: Load, bare: Load) -> str:
+    """The processor time, as a line of the table."""
     ratio = bare.milliseconds / load.milliseconds
     return f"{load.milliseconds:.1f} ms; bare takes {ratio:.2f} of that"
 
@@ -191,7 +195,7 @@ def bare_capacity(bare: Bare, scenes: Sequence[Sequence[bytes]], batch: int) -> 
     batches = [frames[start : start + batch] for start in range(0, len(frames) - batch + 1, batch)]
     bare.encode(batches[0])
     processor, started = time.process_time(), time.perf_counter()
-    streams = batch / RATE * _rate(lambda number: bare.encode(batches[number % len(batches)]))
+    streams = batch / RATE * rate_of(lambda number: bare.encode(batches[number % len(batches)]))
     seconds = time.perf_counter() - started
     return Load(streams, server_cores=(time.process_time() - processor) / seconds, sender_cores=0.0)
 
@@ -200,10 +204,10 @@ def naive_capacity(bare: Bare, scenes: Sequence[Sequence[bytes]]) -> float:
     """Streams, at an update a second."""
     frames = [picture for pictures in scenes for picture in pictures]
     window = [frames[number % len(frames)] for number in range(round(NAIVE_WINDOW_SECONDS * RATE))]
-    return _rate(lambda _: bare.encode_window(window))
+    return rate_of(lambda _: bare.encode_window(window))
 
 
-def _rate(work: Callable[[int], None]) -> float:
+def rate_of(work: Callable[[int], None]) -> float:
     """How often a second it is done, by as many threads as there are cores."""
     started = time.perf_counter()
 

@@ -24,7 +24,8 @@ class StreamClock:
     """Turns the times that a sender gives into seconds since the beginning of the stream.
 
     What comes in order keeps its distances. A step back of more than one second, or ahead of more than ten,
-    goes on right after the last frame; a smaller step back is no step.
+    goes on right after the last frame; a smaller step back is no step. Where only a few frames had stray
+    times, the timeline before is taken up again.
 
     Attributes:
         offset_seconds: to be added to a given time; None before the first.
@@ -35,6 +36,7 @@ class StreamClock:
     offset_seconds: float | None = None
     last_seconds: float = 0.0
     repaired: int = 0
+    _former_offset_seconds: float | None = None
 
     def place(self, timestamp: float, step_seconds: float, *, may_restart: bool = False) -> float | None:
         """The seconds of the next frame; None where its time is no number: that frame has no place.
@@ -46,13 +48,13 @@ class StreamClock:
         if not math.isfinite(timestamp):
             self.repaired += 1
             return None
-        if self.offset_seconds is None:
-            self.offset_seconds = -timestamp
-        seconds = timestamp + self.offset_seconds
+        offset = self._offset_for(timestamp)
+        seconds = timestamp + offset
         step = seconds - self.last_seconds
         back = 0.0 if may_restart else _STEP_BACK_SECONDS
         if step < -back or step > _STEP_AHEAD_SECONDS:
             self.repaired += 1
+            self._former_offset_seconds = offset
             self.offset_seconds = self.last_seconds + step_seconds - timestamp
             seconds = self.last_seconds + step_seconds
         elif step < 0:
@@ -68,6 +70,18 @@ class StreamClock:
         else:
             self.last_seconds += step_seconds
         return self.last_seconds
+
+    def _offset_for(self, timestamp: float) -> float:
+        former = self._former_offset_seconds
+        if self.offset_seconds is None:
+            self.offset_seconds = -timestamp
+        elif (
+            former is not None
+            and timestamp + self.offset_seconds - self.last_seconds > _STEP_BACK_SECONDS
+            and abs(timestamp + former - self.last_seconds) <= _STEP_BACK_SECONDS
+        ):
+            self.offset_seconds, self._former_offset_seconds = former, None
+        return self.offset_seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ __all__ = ["LiveSessionSettings", "LiveSessions"]
 # For all that one update asks of fusion and ranking: an older list is better than a late one.
 _UPDATE_SECONDS = 5.0
 _RETRY_SECONDS = 0.25
+_WINDOW_SECONDS = 4.0
 _HELD_CHUNKS = 8
 # Of a stream of bytes so many may be held besides; one chunk is always taken.
 _HELD_BYTES = 2 << 20
@@ -194,12 +195,13 @@ class _Session:
         self._space = state.space
         self._catalogue = settings.catalogue
         self._wishes = self._proven = wishes
-        margin = settings.margin if settings.HasField("margin") else 0.45
+        margin = settings.margin if settings.HasField("margin") else 0.4
         hold_seconds = settings.hold_seconds if settings.HasField("hold_seconds") else 2.0
         self._list = StableList(
             wishes.k,
             require_between(margin, 0, 2, field="settings.margin"),
             require_between(hold_seconds, 0, 60, field="settings.hold_seconds"),
+            settling_seconds=settings.window_seconds or _WINDOW_SECONDS,
         )
         self._list.restore(hit.track.track_id for hit in state.hits)
         for track in state.skipped_track_ids:
@@ -432,7 +434,7 @@ class _Encoder:
             catalogue=settings.catalogue,
             space=state.space,
             interval_seconds=settings.interval_seconds,
-            window_seconds=settings.window_seconds,
+            window_seconds=settings.window_seconds or _WINDOW_SECONDS,
             flow=settings.flow,
         )
         self._is_lossless = settings.flow != video_pb2.LIVE_FLOW_LATEST

@@ -60,6 +60,8 @@ class StableList:
       on average over the places that could change hands, at every look, for the hold time. Then the best come
       in at once, each of them better than the worst of the list by the margin. So one scene that follows
       another is one change, and tracks that are nearly tied do not flicker.
+    - The first list is of a glance: it is renewed once, freely, as soon as the stream has been seen for the
+      settling time.
     - A free place is filled at once by the best track there is.
     - The order is that of the scores whenever a track enters or leaves, and when the scores at the places of
       the list have been off from those in order by the margin, on average, for the hold time.
@@ -69,12 +71,15 @@ class StableList:
         size: tracks in the list.
         margin: how much better, in scores.
         hold_seconds: for how long.
+        settling_seconds: how much of a stream tells what it is like; 0 where the first look does.
     """
 
-    def __init__(self, size: int, margin: float, hold_seconds: float) -> None:
+    def __init__(self, size: int, margin: float, hold_seconds: float, settling_seconds: float = 0.0) -> None:
         self.size = size
         self._margin = margin
         self._hold_seconds = hold_seconds
+        self._settling_seconds = settling_seconds
+        self._is_settling = settling_seconds > 0
         self._tracks: list[str] = []
         self._skipped: set[str] = set()
         self._pinned = ""
@@ -103,8 +108,9 @@ class StableList:
         return self._departure
 
     def restore(self, tracks: Iterable[str]) -> None:
-        """Takes the list of an earlier session as it stood."""
+        """Takes the list of an earlier session as it stood; one that held tracks has settled."""
         self._tracks = list(tracks)
+        self._is_settling = self._is_settling and not self._tracks
 
     def pin(self, track: str) -> None:
         """Keeps this track and no other; an empty one lets the pinned track go. No skipped one is pinned."""
@@ -160,17 +166,30 @@ class StableList:
     def _renew(self, seconds: float, known: Mapping[str, float]) -> None:
         outside = self._outside(known)
         replaceable = [track for track in self._tracks if track != self._pinned]
-        if not outside or not replaceable or self._shortfall(outside, replaceable, known) < self._margin:
+        if not outside or not replaceable:
+            self._behind_since = None
+            return
+        if self._is_settling and seconds >= self._settling_seconds:
+            self._is_settling = False
+            self._take_best(outside, replaceable, known, margin=0.0)
+            return
+        if self._shortfall(outside, replaceable, known) < self._margin:
             self._behind_since = None
             return
         if self._behind_since is None:
             self._behind_since = seconds
         if seconds - self._behind_since >= self._hold_seconds:
-            least = min(known[track] for track in replaceable) + self._margin
-            better = [track for track in outside if known[track] >= least]
-            best = sorted([*replaceable, *better], key=lambda track: -known[track])[: len(replaceable)]
-            self._tracks = [track for track in self._tracks if track == self._pinned] + best
-            self._behind_since = None
+            self._take_best(outside, replaceable, known, margin=self._margin)
+
+    def _take_best(
+        self, outside: Sequence[str], replaceable: Sequence[str], known: Mapping[str, float], *, margin: float
+    ) -> None:
+        """Lets in those from outside that are better than the worst inside by the margin, for the worst."""
+        least = min(known[track] for track in replaceable) + margin
+        better = [track for track in outside if known[track] >= least]
+        best = sorted([*replaceable, *better], key=lambda track: -known[track])[: len(replaceable)]
+        self._tracks = [track for track in self._tracks if track == self._pinned] + best
+        self._behind_since = None
 
     def _shortfall(
         self, outside: Sequence[str], replaceable: Sequence[str], known: Mapping[str, float]

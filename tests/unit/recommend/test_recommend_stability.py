@@ -17,6 +17,20 @@ def test_the_first_look_takes_the_best_in_order() -> None:
     assert look(StableList(2, 0.1, 2.0), 0.0, a=0.1, b=0.3, c=0.2) == ("b", "c")
 
 
+def test_the_list_of_a_glance_is_renewed_once_when_the_stream_has_been_seen_for_the_settling_time() -> None:
+    stable = StableList(2, 0.5, 2.0, settling_seconds=4.0)
+    assert look(stable, 1.0, a=0.3, b=0.2, c=0.1) == ("a", "b")
+    assert look(stable, 3.0, a=0.1, b=0.2, c=0.3) == ("a", "b")
+    assert look(stable, 4.0, a=0.1, b=0.2, c=0.3) == ("c", "b")
+    assert look(stable, 5.0, a=0.3, b=0.2, c=0.1) == ("c", "b")
+
+
+def test_a_list_that_is_gone_on_with_has_settled() -> None:
+    stable = StableList(1, 0.5, 2.0, settling_seconds=4.0)
+    stable.restore(["a"])
+    assert look(stable, 60.0, a=0.1, b=0.2) == ("a",)
+
+
 def test_a_better_track_enters_only_after_the_hold_time() -> None:
     stable = StableList(1, 0.1, 2.0)
     look(stable, 0.0, a=0.5, b=0.1)

@@ -59,6 +59,15 @@ def test_a_time_that_cannot_be_is_repaired_and_counted(time: float, expected: fl
     assert clock.repaired == (time != 14.0)
 
 
+@pytest.mark.parametrize("stray", [[-3000.0], [0.0, 0.5], [3605.0]])
+def test_frames_with_stray_times_do_not_move_those_that_follow(stray: list[float]) -> None:
+    clock = StreamClock()
+    for time in (0.0, 5.0, 10.0, *stray):
+        clock.place(time, 0.1)
+    after = [clock.place(time, 0.1) for time in (10.5, 11.0, 11.5)]
+    assert after == pytest.approx([10.5, 11.0, 11.5], abs=0.6)
+
+
 @given(st.integers(1, 8), st.integers(1, 60))
 async def test_a_queue_that_drops_keeps_the_newest_and_counts_the_rest(capacity: int, count: int) -> None:
     queue: SampleQueue[int] = SampleQueue(capacity, drops=True)

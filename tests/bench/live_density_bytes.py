@@ -1,0 +1,117 @@
+"""How many live streams of H.264 the cores carry, against the bare work on the same bytes.
+
+The streams are fragmented MP4 of 854 x 480 and 30 frames a second, in pieces of 16 KiB. The bare side decodes
+them in a thread on each core, skips the frames that nobody needs, and runs the frame encoder on two samples a
+second and the clip head once an update: no server, no network, no search. Ours are sent as fast as they are
+answered, through whole sessions; see live_density.py for how they are counted, and for single frames.
+"""
+
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import av
+import numpy as np
+from bare import BareRecommender
+from harness import arguments, conditions, progress, running_server, show
+from live_density import Bare, Load, Session, cost, flat_out, rate_of, told
+from live_material import generated_library, store_library
+from material import write_clip
+
+from kinoscore import AsyncClient
+from kinoscore.inference import ModelRepository, default_repository
+
+SECONDS = 10.0  # of the clip of `write_clip`
+FRAGMENT_MICROSECONDS = "500000"
+PIECE_BYTES = 16_384
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--streams", type=int, default=16, help="sent at once, flat out (default: 16)")
+    parser.add_argument("--tracks", type=int, default=150, help="in the library (default: 150)")
+    parser.add_argument("--library", type=Path, help="an .npz file that keeps encoded tracks between runs")
+    options = parser.parse_args()
+    options.seconds = SECONDS
+    found = conditions()
+    repository = ModelRepository.load(options.repository or default_repository())
+    with tempfile.TemporaryDirectory(prefix="kinoscore-bench-") as folder:
+        progress("writing the stream")
+        path = Path(folder) / "stream.mp4"
+        write_stream(path)
+        progress("bare")
+        bare = bare_capacity(repository, path)
+        data = path.read_bytes()
+        with running_server(options.repository, live_sessions=1000) as server:
+            library = generated_library(server.address, repository.manifest, options.tracks, options.library)
+            store_library(library, server.address, repository.manifest)
+            progress("whole sessions")
+            sessions = flat_out(server, options, whole_session(data))
+    report(options, found, bare, sessions, len(data))
+
+
+def write_stream(path: Path) -> None:
+    """The clip of the other benchmarks, in fragments."""
+    clip = path.with_name("clip.mp4")
+    write_clip(clip)
+    fragments = {"movflags": "empty_moov+default_base_moof", "frag_duration": FRAGMENT_MICROSECONDS}
+    with av.open(str(clip)) as source, av.open(str(path), "w", options=fragments) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+
+
+def bare_capacity(repository: ModelRepository, path: Path) -> Load:
+    """Streams that a thread on each core would carry."""
+    decoder = BareRecommender(repository.path, np.zeros((1, 1, 1), np.float32), 1)
+    models = Bare(repository)
+
+    def work(_: int) -> None:
+        models.encode_frames(decoder.decode(path), round(SECONDS))
+
+    work(0)
+    processor, started = time.process_time(), time.perf_counter()
+    streams = SECONDS * rate_of(work)
+    seconds = time.perf_counter() - started
+    return Load(streams, server_cores=(time.process_time() - processor) / seconds, sender_cores=0.0)
+
+
+def whole_session(data: bytes) -> Session:
+    def pieces() -> Iterator[bytes]:
+        for start in range(0, len(data), PIECE_BYTES):
+            yield data[start : start + PIECE_BYTES]
+
+    async def run(client: AsyncClient, number: int, seconds: float) -> None:
+        async with aclosing(client.live(pieces())) as updates:
+            async for _ in updates:
+                pass
+
+    return run
+
+
+def report(options: Namespace, found: dict[str, object], bare: Load, sessions: Load, size: int) -> None:
+    rows = [
+        ("stream", f"H.264, 854 x 480, 30 frames a second, {size * 8 / SECONDS / 1e6:.1f} Mbit/s"),
+        ("bare decoding and inference", f"{bare.streams:.0f} streams"),
+        ("kinoscore, whole sessions", told(sessions, bare.streams)),
+        ("processor time, bare", f"{bare.milliseconds:.1f} ms for a second of a stream"),
+        ("  whole sessions", cost(sessions, bare)),
+    ]
+    facts = {
+        "conditions": found,
+        "bare": bare,
+        "sessions": sessions,
+        "ratio": sessions.streams / bare.streams,
+        "ratio_without_senders": sessions.without_senders / bare.streams,
+        "ratio_of_processor_time": bare.milliseconds / sessions.milliseconds,
+    }
+    show(options, "live: how many streams of H.264", rows, facts)
+
+
+if __name__ == "__main__":
+    main()
