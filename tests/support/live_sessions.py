@@ -105,4 +105,4 @@ async def held(event: asyncio.Event, before: Iterable[Any], after: Iterable[Any]
 def tasks_of_live_sessions() -> list[str]:
     """What runs for live sessions in this process, by name."""
     names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
-    return [name for name in names if name.startswith(("_Session.", "_Encoder.", "LiveEncoding."))]
+    return [name for name in names if name.startswith(("_Session.", "StreamEncoder.", "LiveEncoding."))]

@@ -10,9 +10,8 @@ service, and in another front door.
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -20,18 +19,17 @@ from kinoscore.cache import Cache
 from kinoscore.errors import (
     DeadlineExceeded,
     InvalidRequest,
-    MediaTooLarge,
 )
-from kinoscore.media.stream_filters import InitialisationFinder
 from kinoscore.recommend.admission import Admission, Wake
 from kinoscore.recommend.backends import LOST, Backends
 from kinoscore.recommend.fusing import fused
 from kinoscore.recommend.resuming import SavedSessions, new_session_id
 from kinoscore.recommend.spaces import space_to_search_in
 from kinoscore.recommend.stability import Changes, StableList
+from kinoscore.recommend.stream_encoder import WINDOW_SECONDS, StreamEncoder
 from kinoscore.recommend.wishes import check_filter, check_weights, first_settings
 from kinoscore.runtime.deadline import Deadline
-from kinoscore.runtime.requests import ChunkForm, require_between
+from kinoscore.runtime.requests import require_between
 from kinoscore.runtime.telemetry import StageTimer
 from kinoscore.v1 import common_pb2, ranking_pb2, recommend_pb2, video_pb2
 
@@ -39,11 +37,6 @@ __all__ = ["LiveSessionSettings", "LiveSessions"]
 
 # For all that one update asks of fusion and ranking: an older list is better than a late one.
 _UPDATE_SECONDS = 5.0
-_RETRY_SECONDS = 0.25
-_WINDOW_SECONDS = 4.0
-_HELD_CHUNKS = 8
-# Of a stream of bytes so many may be held besides; one chunk is always taken.
-_HELD_BYTES = 2 << 20
 _MOST_TRACKS = 100
 _MOST_SKIPPED = 500
 # Tracks beyond the list whose scores are looked at: a challenger should be known before it is due.
@@ -191,7 +184,7 @@ class _Session:
         self._limits = limits
         self._id = session_id
         self._wake = wake
-        self._encoder = _Encoder(backends, settings, state, wake.event)
+        self._encoder = StreamEncoder(backends, settings, state, wake.event)
         self._space = state.space
         self._catalogue = settings.catalogue
         self._wishes = self._proven = wishes
@@ -201,7 +194,7 @@ class _Session:
             wishes.k,
             require_between(margin, 0, 2, field="settings.margin"),
             require_between(hold_seconds, 0, 60, field="settings.hold_seconds"),
-            settling_seconds=settings.window_seconds or _WINDOW_SECONDS,
+            settling_seconds=settings.window_seconds or WINDOW_SECONDS,
         )
         self._list.restore(hit.track.track_id for hit in state.hits)
         for track in state.skipped_track_ids:
@@ -410,158 +403,6 @@ class _Session:
         known = {**self._hits, **hits}
         self._hits = {track: known[track] for track in {*self._list.tracks, *hits}}
         return found.stale
-
-
-class _Encoder:
-    """The conversation with the video service about one stream: begun again where it breaks off.
-
-    Args:
-        settings: what the client wants.
-        state: of an earlier session; its window and its losses count.
-        wake: set when there is an answer.
-    """
-
-    def __init__(
-        self,
-        backends: Backends,
-        settings: recommend_pb2.RecommendLiveSettings,
-        state: recommend_pb2.LiveSession,
-        wake: asyncio.Event,
-    ) -> None:
-        self._backends = backends
-        self._wake = wake
-        self._settings = video_pb2.EncodeLiveSettings(
-            catalogue=settings.catalogue,
-            space=state.space,
-            interval_seconds=settings.interval_seconds,
-            window_seconds=settings.window_seconds or _WINDOW_SECONDS,
-            flow=settings.flow,
-        )
-        self._is_lossless = settings.flow != video_pb2.LIVE_FLOW_LATEST
-        self._chunks: asyncio.Queue[common_pb2.MediaChunk | None] = asyncio.Queue(_HELD_CHUNKS)
-        self._held_bytes = 0
-        self._has_room = asyncio.Event()
-        self._form = ChunkForm()
-        # What a stream of bytes is begun with in another call.
-        self._beginning = InitialisationFinder(anywhere=state.window.HasField("clock"))
-        self._has_begun = False
-        self._has_ended = False
-        self._answer: video_pb2.EncodeLiveResponse | None = None
-        self._taken = asyncio.Event()
-        self._frames = deque(state.window.frames)
-        self._window = state.window
-        # Those of calls that have ended, and those of the call that runs.
-        self._past_losses = state.losses
-        self._call_losses = video_pb2.LiveLosses()
-        self._lost_at: float | None = None
-
-    async def put(self, chunk: common_pb2.MediaChunk) -> None:
-        """Takes the next chunk. Where frames may be left out, the oldest that waits makes room.
-
-        Raises:
-            InvalidRequest: it is of another form than those before it.
-        """
-        if self._form.check(chunk) == "data":
-            while self._held_bytes and self._held_bytes + len(chunk.data) > _HELD_BYTES:
-                self._has_room.clear()
-                await self._has_room.wait()
-            self._held_bytes += len(chunk.data)
-        elif not self._is_lossless and self._chunks.full():
-            self._chunks.get_nowait()
-            self._past_losses.frames_dropped += 1
-        await self._chunks.put(chunk)
-
-    async def end(self) -> None:
-        """Nothing more will come."""
-        await self._chunks.put(None)
-
-    def take(self) -> video_pb2.EncodeLiveResponse | None:
-        """The newest answer that was not taken yet."""
-        answer, self._answer = self._answer, None
-        self._taken.set()
-        return answer
-
-    def losses(self) -> video_pb2.LiveLosses:
-        """All since the session began."""
-        losses = self._counted_losses()
-        if self._lost_at is not None:
-            losses.gap_seconds += time.monotonic() - self._lost_at
-        return losses
-
-    def window(self) -> video_pb2.LiveWindow:
-        """What another video service must know to go on."""
-        del self._window.frames[:]
-        self._window.frames.extend(self._frames)
-        return self._window
-
-    async def run(self) -> None:
-        """Encodes until the stream ends.
-
-        Raises:
-            KinoscoreError: what the video service refused.
-        """
-        while True:
-            try:
-                await self._converse()
-                return
-            except MediaTooLarge:
-                # Not for want of room at the service: the next one would say the same.
-                raise
-            except LOST:
-                self._lost_at = self._lost_at or time.monotonic()
-                self._past_losses = self._counted_losses()
-                self._call_losses = video_pb2.LiveLosses()
-                await asyncio.sleep(_RETRY_SECONDS)
-
-    def _counted_losses(self) -> video_pb2.LiveLosses:
-        """Those of all calls; a gap counts once it is over."""
-        past, now = self._past_losses, self._call_losses
-        return video_pb2.LiveLosses(
-            frames_dropped=past.frames_dropped + now.frames_dropped,
-            frames_damaged=past.frames_damaged + now.frames_damaged,
-            times_repaired=past.times_repaired + now.times_repaired,
-            gap_seconds=past.gap_seconds + now.gap_seconds,
-        )
-
-    async def _converse(self) -> None:
-        async with aclosing(self._backends.video.answers("EncodeLive", self._requests())) as answers:
-            async for answer in answers:
-                self._take_in(answer)
-                while self._is_lossless and self._answer is not None:
-                    self._taken.clear()
-                    await self._taken.wait()
-                self._answer = answer
-                self._wake.set()
-
-    async def _requests(self) -> AsyncIterator[video_pb2.EncodeLiveRequest]:
-        settings = video_pb2.EncodeLiveSettings()
-        settings.CopyFrom(self._settings)
-        settings.resumed.CopyFrom(self.window())
-        yield video_pb2.EncodeLiveRequest(settings=settings)
-        # The end may have gone into a call that broke off.
-        if self._has_begun and (beginning := self._beginning.initialisation):
-            yield video_pb2.EncodeLiveRequest(chunk=common_pb2.MediaChunk(data=beginning))
-        while not self._has_ended:
-            chunk = await self._chunks.get()
-            if chunk is None:
-                self._has_ended = True
-                continue
-            if chunk.data:
-                self._has_begun = True
-                self._beginning.push(chunk.data)
-                self._held_bytes -= len(chunk.data)
-                self._has_room.set()
-            yield video_pb2.EncodeLiveRequest(chunk=chunk)
-
-    def _take_in(self, answer: video_pb2.EncodeLiveResponse) -> None:
-        if self._lost_at is not None:
-            self._past_losses.gap_seconds += time.monotonic() - self._lost_at
-            self._lost_at = None
-        self._call_losses = answer.losses
-        self._frames.extend(answer.new_frames)
-        while self._frames and self._frames[0].timestamp_seconds < answer.window_start_seconds:
-            self._frames.popleft()
-        self._window = video_pb2.LiveWindow(key_frames=answer.key_frames, clock=answer.clock)
 
 
 def _describe(update: recommend_pb2.RecommendLiveResponse, answer: video_pb2.EncodeLiveResponse) -> None:
