@@ -129,7 +129,7 @@ def main() -> None:
     )
     bare_streams = bare_load.streams
     naive_streams = naive_capacity(bare, scenes)
-    with running_server(options.repository, live_sessions=1000) as server:
+    with running_server(options.repository, live_sessions=1000, max_concurrent_requests=2000) as server:
         library = generated_library(server.address, repository.manifest, options.tracks, options.library)
         store_library(library, server.address, repository.manifest)
         progress("the video service")

@@ -45,7 +45,7 @@ def main() -> None:
         progress("bare")
         bare = bare_capacity(repository, path)
         data = path.read_bytes()
-        with running_server(options.repository, live_sessions=1000) as server:
+        with running_server(options.repository, live_sessions=1000, max_concurrent_requests=2000) as server:
             library = generated_library(server.address, repository.manifest, options.tracks, options.library)
             store_library(library, server.address, repository.manifest)
             progress("whole sessions")
