@@ -16,7 +16,7 @@ from argparse import Namespace
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -58,29 +58,20 @@ class Clips:
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """Both sides of the comparison.
-
-    Attributes:
-        ranking_seconds: what ranking took of each clip of kinoscore's: most of it is Milvus Lite's search.
-    """
+    """Both sides of the comparison."""
 
     client: AsyncClient
     alone: BareRecommender
     many: BareRecommender
     weights: tuple[float, float, float]
     clips: Clips
-    ranking_seconds: list[float] = field(default_factory=list)
 
     async def kinoscore(self, count: int) -> float:
         """Seconds for so many clips at once."""
         files = [self.clips.another() for _ in range(count)]
         started = time.perf_counter()
-        answers = await asyncio.gather(
-            *(self.client.recommend(file, k=K, timeout=LIMIT_SECONDS) for file in files)
-        )
-        seconds = time.perf_counter() - started
-        self.ranking_seconds.extend(answer.timings.search_seconds for answer in answers)
-        return seconds
+        await asyncio.gather(*(self.client.recommend(file, k=K, timeout=LIMIT_SECONDS) for file in files))
+        return time.perf_counter() - started
 
     def bare(self, count: int) -> float:
         """Seconds for so many clips, as fast as a script can."""
@@ -130,7 +121,6 @@ async def measure(options: Namespace) -> None:
                 )
                 progress("measuring one clip")
                 single = await rounds(sides, 1, options.single_rounds)
-                ranking = Spread.of(sides.ranking_seconds[1:])
                 progress(f"measuring {options.clips} clips at once")
                 frame_encoder = source.manifest.models["frame_encoder"].name
                 before = triton.batch_sizes(frame_encoder)
@@ -140,7 +130,6 @@ async def measure(options: Namespace) -> None:
     mean_batch = sum(size * count for size, count in batches.items()) / sum(batches.values())
     throughput = many["bare"].median / many["kinoscore"].median
     latency = single["kinoscore"].median / single["bare"].median
-    encoding = (single["kinoscore"].median - ranking.median) / single["bare"].median
     rows = [
         (f"{options.clips} clips, services + Triton", many["kinoscore"].milliseconds()),
         (f"{options.clips} clips, bare script", many["bare"].milliseconds()),
@@ -148,8 +137,6 @@ async def measure(options: Namespace) -> None:
         ("one clip, services + Triton", single["kinoscore"].milliseconds()),
         ("one clip, bare script", single["bare"].milliseconds()),
         ("latency, ratio of medians", f"{latency:.2f}"),
-        ("of it ranking over Milvus Lite", ranking.milliseconds()),
-        ("latency without ranking, ratio", f"{encoding:.2f}"),
         ("frame encoder, frames a batch", f"{mean_batch:.1f}"),
         *((f"{model}, sent", spread.milliseconds()) for model, spread in sent.items()),
         *((f"{model}, shared memory", spread.milliseconds()) for model, spread in shared.items()),
@@ -160,8 +147,6 @@ async def measure(options: Namespace) -> None:
         "single_seconds": single,
         "throughput_ratio": throughput,
         "latency_ratio": latency,
-        "ranking_seconds": ranking,
-        "latency_ratio_without_ranking": encoding,
         "batches": batches,
         "sent_seconds": sent,
         "shared_seconds": shared,
