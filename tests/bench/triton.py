@@ -3,7 +3,8 @@
 The services run in one process (`kinoscore up`), the models in a real tritonserver on this machine: the one
 of the tests, which runs them with ONNX Runtime through its Python backend. The bare script (bare.py) decodes
 the same clips and runs the same models in this process; of 32 clips it works on as many at once as there are
-cores, each in one thread. No answer comes from a cache: each clip is another file. The two take turns.
+cores, each in one thread. Each clip is another file, so none is known; but all look the same, so that ranking
+knows its answer from the first one on. The two take turns.
 """
 
 import asyncio
