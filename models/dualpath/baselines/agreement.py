@@ -20,7 +20,7 @@ class Agreement:
     name = "emotion-agreement"
     kind = Kind.BASELINE
     space: Mapping[str, tuple[Any, ...]] = {
-        "strength": (0.01, 0.001, 0.003, 0.03, 0.1, 1.0),
+        "strength": (0.1, 0.01, 0.03, 0.3),
         "spread": (False, True),
     }
 
@@ -37,7 +37,7 @@ class Agreement:
             heard = np.concatenate([heard, training.more_music.emotion])
         sides = ((pool(training.video, settings["spread"]), video_emotion), (music, heard))
         models = [
-            LogisticRegression(C=settings["strength"], max_iter=300, random_state=seed).fit(
+            LogisticRegression(C=settings["strength"], max_iter=100, random_state=seed).fit(
                 features, emotion.argmax(axis=1)
             )
             for features, emotion in sides

@@ -70,4 +70,3 @@ class _Aligned:
         whole, course = self._parts(video, music)
         result: NDArray[np.float32] = whole / self._scales[0] + self._weight * course / self._scales[1]
         return result
-

@@ -33,7 +33,7 @@ class InfoNce:
         self.name = "info-nce-transformer" if temporal else "info-nce"
         self._temporal = temporal
         self.space: Mapping[str, tuple[Any, ...]] = {
-            "epochs": (20, 10, 40) if temporal else (40, 20, 80),
+            "steps": (80, 40, 160) if temporal else (160, 80, 320),
             "learning_rate": (1e-3, 3e-4, 3e-3) if temporal else (3e-3, 1e-3, 1e-2),
             "dropout": (0.3, 0.1, 0.5),
             "dimension": (64, 32, 128),
@@ -58,9 +58,7 @@ class InfoNce:
     def _tower(self, side: Tensor, settings: Settings) -> torch.nn.Module:
         width, hidden = side.shape[-1], _HIDDEN[self._temporal]
         if self._temporal:
-            return TransformerTower(
-                width, side.shape[1], hidden, settings["dimension"], settings["dropout"]
-            )
+            return TransformerTower(width, side.shape[1], hidden, settings["dimension"], settings["dropout"])
         return MeanTower(width, hidden, settings["dimension"], settings["dropout"])
 
 

@@ -29,5 +29,4 @@ class _Random:
         self._seed = seed
 
     def similarity(self, video: NDArray[np.float32], music: NDArray[np.float32]) -> NDArray[np.float32]:
-        drawn = np.random.default_rng(self._seed).random((len(video), len(music)), np.float32)
-        return drawn
+        return np.random.default_rng(self._seed).random((len(video), len(music)), np.float32)

@@ -34,7 +34,7 @@ class Triplet:
     def __init__(self, *, structure: bool) -> None:
         self.name = "triplet-structure" if structure else "triplet"
         self.space: Mapping[str, tuple[Any, ...]] = {
-            "epochs": (40, 20, 80),
+            "steps": (160, 80, 320),
             "learning_rate": (3e-3, 1e-3, 1e-2),
             "dropout": (0.3, 0.1, 0.5),
             "dimension": (64, 32, 128),
@@ -72,4 +72,4 @@ class Triplet:
 
 def feature_training(settings: Settings) -> FeatureTraining:
     """The loop's part of the settings."""
-    return FeatureTraining(epochs=settings["epochs"], learning_rate=settings["learning_rate"])
+    return FeatureTraining(steps=settings["steps"], learning_rate=settings["learning_rate"])

@@ -73,7 +73,9 @@ def folds_of_split(pairs: FeaturePairs, split: str, seeds: Sequence[int]) -> lis
     splits = np.array(pairs.splits)
     test, rest = np.flatnonzero(splits == split), np.flatnonzero(np.isin(splits, before))
     if not len(test) or not len(rest):
-        raise InvalidRequest(f"the data has no rows to {'train with' if len(test) else 'test'}", field="split")
+        raise InvalidRequest(
+            f"the data has no rows to {'train with' if len(test) else 'test'}", field="split"
+        )
     return [_fold(pairs, seed, 0, rest, test) for seed in seeds]
 
 

@@ -38,7 +38,9 @@ class FeaturePathsConfig:
     Attributes:
         fusion: "mlp", or "sum": content and emotion beside each other, so that their similarities add.
         course: time-aligned passages (ours).
-        canonical: adapters begin at the canonical directions (ours), else at random.
+        canonical: adapters begin at the canonical directions and emotion at logistic regression (ours), else
+            both at random.
+        near_positives: strangers of the same labelled emotion are no negatives (ours).
         dropout: of everything that is pooled.
         directions, course_directions: widths of the content and of a token of the course.
     """
@@ -51,6 +53,7 @@ class FeaturePathsConfig:
     fusion: str = "mlp"
     course: bool = True
     canonical: bool = True
+    near_positives: bool = True
     dropout: float = 0.3
     directions: int = 30
     course_directions: int = 8
@@ -90,17 +93,23 @@ class _SharedEncoder(nn.Module):
 
 
 class _EmotionHead(nn.Module):
-    """[n, d] -> (unit embedding [n, 32], logits [n, e])."""
+    """[n, d] -> (unit embedding [n, 32], logits [n, e]): a linear classifier and a correction, which starts
+    at zero."""
 
     def __init__(self, width: int, classes: int, dropout: float) -> None:
         super().__init__()
         self.trunk = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, _HIDDEN), nn.ReLU())
         self.embed = nn.Linear(_HIDDEN, _EMOTION)
-        self.classify = nn.Linear(_HIDDEN, classes)
+        self.linear = nn.Linear(width, classes)
+        self.correction = nn.Linear(_HIDDEN, classes)
+        nn.init.zeros_(self.correction.weight)
+        nn.init.zeros_(self.correction.bias)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         hidden = self.trunk(features)
-        return functional.normalize(self.embed(hidden), dim=1), self.classify(hidden)
+        return functional.normalize(self.embed(hidden), dim=1), self.linear(features) + self.correction(
+            hidden
+        )
 
 
 class _Fusion(nn.Module):
@@ -147,7 +156,6 @@ class FeatureDualPath(nn.Module):
         widths, k, dropout = (video_width, music_width), config.directions, config.dropout
         for name, width in zip(("video", "music"), widths, strict=True):
             self.register_buffer(f"{name}_mean", torch.zeros(2 * width))
-            self.register_buffer(f"{name}_deviation", torch.ones(2 * width))
         self.dropout = nn.Dropout(dropout)
         self.adapters = nn.ModuleList(nn.Linear(2 * width, k) for width in widths)
         encoders = [_SharedEncoder(k, dropout) for _ in range(1 if config.shared_encoder else 2)]
@@ -173,23 +181,33 @@ class FeatureDualPath(nn.Module):
                 for encoder, side in zip(self.courses, course[:2], strict=True):
                     encoder.map.weight.copy_(torch.from_numpy(side * course.correlation).T)
 
+    def begin_emotion_at(self, side: int, weight: Tensor, bias: Tensor) -> None:
+        """Puts a linear classifier of `whole` features into the emotion of a side, [e, 2 d] and [e]; that of
+        the video chooses the key tokens too."""
+        with torch.no_grad():
+            self.emotions[side].linear.weight.copy_(weight)
+            self.emotions[side].linear.bias.copy_(bias)
+            if not side:
+                width = self.key_logits.in_features
+                own = weight[:, :width]
+                self.key_logits.weight.copy_(own)
+                self.key_logits.bias.copy_(bias - own @ self.get_buffer("video_mean")[:width])
+
     def learn_moments(self, video: Tensor, music: Tensor) -> None:
-        """Keeps mean and deviation of the training items: of what is pooled, and of the course."""
+        """Keeps the mean of what is pooled of the training items, and the moments of their course."""
         if self.config.course:
             self.standards[0].learn(video)
             self.standards[1].learn(music)
         for name, tokens in (("video", video), ("music", music)):
-            whole = pooled(tokens)
-            self.get_buffer(f"{name}_mean").copy_(whole.mean(dim=0))
-            self.get_buffer(f"{name}_deviation").copy_(whole.std(dim=0, correction=0).clamp(min=1e-3))
+            self.get_buffer(f"{name}_mean").copy_(pooled(tokens).mean(dim=0))
 
     def whole_video(self, tokens: Tensor) -> Tensor:
-        """[n, t, dv] -> standardised pooled features [n, 2 dv]."""
-        return (pooled(tokens) - self.get_buffer("video_mean")) / self.get_buffer("video_deviation")
+        """[n, t, dv] -> centred pooled features [n, 2 dv]."""
+        return pooled(tokens) - self.get_buffer("video_mean")
 
     def whole_music(self, tokens: Tensor) -> Tensor:
-        """[n, t, dm] -> standardised pooled features [n, 2 dm]."""
-        return (pooled(tokens) - self.get_buffer("music_mean")) / self.get_buffer("music_deviation")
+        """[n, t, dm] -> centred pooled features [n, 2 dm]."""
+        return pooled(tokens) - self.get_buffer("music_mean")
 
     def key_salience(self, video: Tensor) -> Tensor:
         """Confidence of each token's emotion, chance at 0 and certainty at 1: [n, t, d] -> [n, t]."""
@@ -219,7 +237,7 @@ class FeatureDualPath(nn.Module):
         return self._encode(1, whole, course, self.felt_music(whole))
 
     def felt_video(self, tokens: Tensor, whole: Tensor) -> Tensor:
-        """What the emotion of a video is read from: its key tokens, pooled and standardised as a whole is."""
+        """What the emotion of a video is read from: its key tokens, pooled and centred as a whole is."""
         if not (self.config.key_frames and self.use_emotion and tokens.shape[1] > _KEY_TOKENS):
             return whole
         with torch.no_grad():
@@ -229,8 +247,7 @@ class FeatureDualPath(nn.Module):
             mean = torch.bmm(weights.unsqueeze(1), tokens).squeeze(1)
             square = torch.bmm(weights.unsqueeze(1), tokens**2).squeeze(1)
             deviation = torch.sqrt((square - mean**2).clamp(min=0.0))
-            felt = torch.cat([mean, deviation], dim=1) - self.get_buffer("video_mean")
-            return felt / self.get_buffer("video_deviation")
+            return torch.cat([mean, deviation], dim=1) - self.get_buffer("video_mean")
 
     def felt_music(self, whole: Tensor) -> Tensor:
         """What the emotion of music is read from: its pooled features, their channels attended to."""

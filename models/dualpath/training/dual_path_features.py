@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from dualpath.baselines.agreement import require_emotion
-from dualpath.baselines.method import Kind, Settings, pool
+from dualpath.baselines.method import Kind, Settings
 from dualpath.data.features.pairs import POLARITY, FeaturePairs
 from dualpath.losses.distinguish import cross_modal_contrastive_loss
 from dualpath.losses.distribution import distribution_loss
@@ -26,6 +27,8 @@ _TEMPERATURE = 0.2
 _NEUTRAL_BAND = 0.1
 _RECONSTRUCTION = 0.1
 _COURSE_SHRINK = 0.3
+_ABSENT = 10.0
+"""Logits this low for a class that training does not hold."""
 
 Scores = dict[str, Tensor]
 
@@ -69,12 +72,13 @@ class DualPath:
         self._distinguish, self._factor, self._paths = distinguish, factor, paths
         start = self._config.canonical
         self.space: Mapping[str, tuple[Any, ...]] = {
-            "epochs": (10, 5, 20, 40) if start else (40, 20, 80),
+            "steps": (20, 40, 80, 10) if start else (160, 80, 320),
             "learning_rate": (3e-4, 1e-4, 1e-3) if start else (3e-3, 1e-3, 1e-2),
             "dropout": (0.3, 0.1, 0.5),
             "shrink": (1.0, 0.3, 3.0),
             "course_weight": (2.0, 1.0, 3.0),
-            "agreement_weight": (0.0, 0.3, 1.0),
+            "agreement_weight": (3.0, 1.0, 10.0),
+            "emotion_strength": (0.1, 0.03, 0.3),
             "emotion_share": (0.3, 0.1, 1.0),
             "polarity_factor": (1.0, 0.0) if factor else (0.0,),
         }
@@ -90,9 +94,14 @@ class DualPath:
         emotion = require_emotion(training) if config.emotion_path else None
         pairs = training.matching()
         classes = emotion[0].shape[1] if emotion is not None else 0
-        k = min(config.directions, 2 * pairs.video.shape[2], 2 * pairs.music.shape[2])
+        width = min(pairs.video.shape[2], pairs.music.shape[2])
         steps = {pairs.video.shape[1], pairs.music.shape[1]}
-        config = replace(config, directions=k, course=config.course and len(steps) == 1 and steps != {1})
+        config = replace(
+            config,
+            directions=min(config.directions, 2 * width),
+            course=config.course and len(steps) == 1 and steps != {1},
+            course_directions=min(config.course_directions, width),
+        )
         network = FeatureDualPath(
             config,
             pairs.video.shape[2],
@@ -104,15 +113,19 @@ class DualPath:
         network.learn_moments(torch.from_numpy(pairs.video), torch.from_numpy(pairs.music))
         if config.canonical:
             network.begin_at(*_beginnings(network, pairs, settings["shrink"]))
+            if emotion is not None:
+                _begin_emotion(network, training, settings["emotion_strength"], seed)
         batches = _Batches(training, pairs, network, settings, self._distinguish and emotion is not None)
-        loop = FeatureTraining(epochs=settings["epochs"], learning_rate=settings["learning_rate"])
+        loop = FeatureTraining(steps=settings["steps"], learning_rate=settings["learning_rate"])
         train_on_rows(network, batches.loss, len(pairs), loop, seed)
+        # Where only a machine named the emotion of the video, the music's is hearsay, and agreement a hint.
+        labelled = 0.1 if training.emotion_is_score else 1.0
         weights = {
             "fused": 1.0,
             "content": 1.0,
             "emotion": 1.0,
             "course": settings["course_weight"],
-            "agreement": settings["agreement_weight"],
+            "agreement": labelled * settings["agreement_weight"],
         }
         return FittedDualPath(network, {name: weights[name] for name in self._paths}, pairs)
 
@@ -173,6 +186,9 @@ class _Batches:
         valence = self.video_emotion @ signs
         polarities = polarity(valence, float(valence.mean()), _NEUTRAL_BAND)
         self.factor = polarity_factor(polarities, settings["polarity_factor"])
+        if network.config.near_positives and not pairs.emotion_is_score:
+            same = (self.labels[:, None] == self.labels[None, :]) & ~torch.eye(len(pairs), dtype=torch.bool)
+            self.factor = self.factor.masked_fill(same, 0.0)
         self.alone: list[tuple[int, Tensor, Tensor]] = []
         if len(training) > len(pairs):
             self.alone = [
@@ -222,6 +238,28 @@ class _Batches:
         if side:
             return self.network.felt_music(self.network.whole_music(tokens))
         return self.network.felt_video(tokens, self.network.whole_video(tokens))
+
+
+def _begin_emotion(network: FeatureDualPath, training: FeaturePairs, strength: float, seed: int) -> None:
+    """Logistic regression of each side's emotion, all rows and all labelled music together."""
+    video, music = torch.from_numpy(training.video), torch.from_numpy(training.music)
+    wholes, told = [network.whole_video(video), network.whole_music(music)], list(require_emotion(training))
+    if training.more_music is not None:
+        more = network.whole_music(torch.from_numpy(training.more_music.tokens))
+        wholes[1] = torch.cat([wholes[1], more])
+        told[1] = np.concatenate([told[1], training.more_music.emotion])
+    for side, (whole, emotion) in enumerate(zip(wholes, told, strict=True)):
+        model = LogisticRegression(C=strength, max_iter=100, random_state=seed)
+        model.fit(whole.numpy(), emotion.argmax(axis=1))
+        classes = emotion.shape[1]
+        weight, bias = torch.zeros(classes, whole.shape[1]), torch.full((classes,), -_ABSENT)
+        if len(model.classes_) == 2:
+            weight[model.classes_[1]] = torch.from_numpy(model.coef_[0]).float()
+            bias[model.classes_] = torch.tensor([0.0, float(model.intercept_[0])])
+        else:
+            weight[model.classes_] = torch.from_numpy(model.coef_).float()
+            bias[model.classes_] = torch.from_numpy(model.intercept_).float()
+        network.begin_emotion_at(side, weight, bias)
 
 
 def _beginnings(

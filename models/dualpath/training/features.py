@@ -15,9 +15,13 @@ __all__ = ["FeatureTraining", "train_on_rows"]
 
 @dataclass(frozen=True, slots=True)
 class FeatureTraining:
-    """How long and how fast; the learning rate falls along a cosine."""
+    """How long and how fast; the learning rate falls along a cosine.
 
-    epochs: int = 40
+    Steps, not epochs: a few hundred pairs are one or two batches, and the method should not train less where
+    there are fewer.
+    """
+
+    steps: int = 160
     batch_size: int = 128
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
@@ -42,14 +46,13 @@ def train_on_rows(
         network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
     )
     steps_per_epoch = rows // training.batch_size
-    steps = training.epochs * steps_per_epoch
     network.train()
-    for step in range(steps):
+    for step in range(training.steps):
         if step % steps_per_epoch == 0:
             shuffled = torch.from_numpy(order.permutation(rows))
         start = step % steps_per_epoch * training.batch_size
         for group in optimiser.param_groups:
-            group["lr"] = training.learning_rate * 0.5 * (1.0 + math.cos(math.pi * step / steps))
+            group["lr"] = training.learning_rate * 0.5 * (1.0 + math.cos(math.pi * step / training.steps))
         optimiser.zero_grad(set_to_none=True)
         loss(shuffled[start : start + training.batch_size]).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

@@ -1,6 +1,6 @@
 """emomv: segments of music videos; each row is a video vector, a music vector, and whether they match.
 
-Layout of a folder: `<set>_<split>.csv` (row, name, match, video_emotion, music_emotion) and `<set>_<split>.npz`
+Layout of a folder: `<set>_<split>.csv` (row, name, match, video_emotion, music_emotion) and, beside it, .npz
 with `slowfast` [n, 2304] and `vggish` [n, 128]. `..._audio_only` sets hold music alone; they are labelled
 music beyond the pairs, read on demand: they share sources with a withheld split.
 

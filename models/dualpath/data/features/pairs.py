@@ -18,8 +18,14 @@ from kinoscore.errors import InvalidRequest
 __all__ = ["POLARITY", "FeaturePairs", "LabelledMusic", "check_pairs", "require_tokens"]
 
 POLARITY = {
-    **{"exciting": 1.0, "relax": 1.0, "relaxing": 1.0, "neutral": 0.0},
-    **{"fear": -1.0, "fearful": -1.0, "tense": -1.0, "sad": -1.0},
+    "exciting": 1.0,
+    "relax": 1.0,
+    "relaxing": 1.0,
+    "neutral": 0.0,
+    "fear": -1.0,
+    "fearful": -1.0,
+    "tense": -1.0,
+    "sad": -1.0,
 }
 """The sign of valence of an emotion's name; unknown names count 0. Our choice."""
 
@@ -47,8 +53,8 @@ class FeaturePairs:
         groups: int64 [n]; rows that share a source have the same number and never part in a fold.
         match: bool [n], whether the two sides belong together; only such rows are pairs to retrieve.
         emotion_names: e names.
-        video_emotion, music_emotion: float32 [n, e] or None. Classes sum to 1 with one entry 1.0; scores of a
-            machine are any numbers (`emotion_is_score`).
+        video_emotion, music_emotion: float32 [n, e] or None. Classes of both sides sum to 1 with one entry
+            1.0; scores that a machine gave the video are any numbers (`emotion_is_score`).
         more_music: labelled music beyond the pairs, or None.
     """
 

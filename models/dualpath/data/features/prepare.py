@@ -18,7 +18,10 @@ _TINY = 1e-6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Preparation:
-    """Principal components of each wide block of the video, then zero mean and unit deviation a column.
+    """Columns of zero mean and unit deviation; of a wide block of the video, their principal components.
+
+    The components keep their proportions: brought to unit deviation each, the last of them, which are noise
+    where rows are few, would count like the first.
 
     Attributes:
         bases: a block's mean [d] and directions [d, k], or None for a block that is narrow already.
@@ -48,7 +51,6 @@ class Preparation:
             video_blocks=(len(self.video_moments[0]),),
             video_emotion=video_emotion,
             music_emotion=video_emotion if music_emotion is None else music_emotion,
-            emotion_is_score=False,
             more_music=None
             if more is None
             else LabelledMusic(_standardised(more.tokens, self.music_moments), more.emotion),
@@ -65,7 +67,7 @@ def fit_preparation(training: FeaturePairs) -> Preparation:
     return Preparation(
         blocks=training.video_blocks,
         bases=bases,
-        video_moments=_moments(_reduced(training.video, training.video_blocks, bases), (0, 1)),
+        video_moments=_video_moments(_reduced(training.video, training.video_blocks, bases), bases),
         music_moments=_moments(training.music, (0, 1)),
         emotion_moments=None if scores is None else _moments(scores, (0,)),
     )
@@ -76,14 +78,15 @@ def _blocks(tokens: NDArray[np.float32], widths: tuple[int, ...]) -> list[NDArra
 
 
 def _principal(block: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean [d] and the first principal directions [d, k], k at most 128."""
+    """Mean [d] and the first principal directions of standardised columns [d, k], k at most 128, scaled so
+    that the components have unit variance on average."""
     flat = block.reshape(-1, block.shape[2])
-    mean = flat.mean(axis=0)
-    centred = flat - mean
-    covariance = (centred.T @ centred).astype(np.float64) / len(flat)
-    _, directions = np.linalg.eigh(covariance)
+    mean, deviation = _moments(flat, (0,))
+    standard = (flat - mean) / deviation
+    variances, directions = np.linalg.eigh((standard.T @ standard).astype(np.float64) / len(flat))
     keep = min(_WIDTH, len(flat) - 1)
-    return mean, np.ascontiguousarray(directions[:, ::-1][:, :keep], dtype=np.float32)
+    kept = directions[:, ::-1][:, :keep] / np.sqrt(variances[::-1][:keep].mean())
+    return mean, np.ascontiguousarray(kept / deviation[:, None], dtype=np.float32)
 
 
 def _reduced(
@@ -98,6 +101,22 @@ def _reduced(
         ],
         axis=2,
     )
+
+
+def _video_moments(
+    reduced: NDArray[np.float32],
+    bases: tuple[tuple[NDArray[np.float32], NDArray[np.float32]] | None, ...],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Of the narrow blocks' columns; components stay as they are."""
+    mean, deviation = _moments(reduced, (0, 1))
+    start = 0
+    for basis in bases:
+        if basis is None:
+            break
+        end = start + basis[1].shape[1]
+        deviation[start:end] = 1.0
+        start = end
+    return mean, deviation
 
 
 def _moments(
