@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from kinoscore.errors import InvalidRequest
+
 __all__ = ["benchmark"]
 
 _LAYOUTS = click.Choice(["muvisync", "emomv", "mgsv"])
@@ -37,8 +39,13 @@ _TRIALS = 4
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Results.  [default: benchmark-LAYOUT]"
 )
+@click.option(
+    "--into",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    help="A Markdown file: the table replaces what is between <!-- benchmark LAYOUT --> and <!-- end -->.",
+)
 @click.option("--threads", default=2, type=click.IntRange(1, 256), help="CPU threads.")
-def benchmark(layout: str, data: Path, out: Path | None, **options: Any) -> None:
+def benchmark(layout: str, data: Path, out: Path | None, into: Path | None, **options: Any) -> None:
     """Trains every method on the same real pairs under one budget, and prints one table.
 
     \b
@@ -105,7 +112,23 @@ def benchmark(layout: str, data: Path, out: Path | None, **options: Any) -> None
         ("table.md", f"{title}\n\n{as_markdown(shown)}"),
     ):
         (folder / name).write_text(content.rstrip("\n") + "\n", encoding="utf-8")
+    if into is not None:
+        _replace_between(into, f"<!-- benchmark {layout} -->", f"{title}\n\n{as_markdown(shown)}")
     click.echo(f"{title}\n{as_text(shown)}")
+
+
+def _replace_between(path: Path, start: str, content: str) -> None:
+    """Puts `content` between the line `start` and the next line `<!-- end -->`.
+
+    Raises:
+        InvalidRequest: the file has no such lines.
+    """
+    text = path.read_text(encoding="utf-8")
+    head, found, rest = text.partition(f"{start}\n")
+    _, closed, tail = rest.partition("<!-- end -->")
+    if not found or not closed:
+        raise InvalidRequest(f"{path} has no lines {start} and <!-- end -->: add them where the table goes")
+    path.write_text(f"{head}{start}\n{content}\n<!-- end -->{tail}", encoding="utf-8")
 
 
 def _trials(units: list[Any]) -> dict[str, list[dict[str, Any]]]:

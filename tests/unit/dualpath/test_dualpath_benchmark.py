@@ -20,6 +20,7 @@ from dualpath.benchmark.results import Results, Unit
 from dualpath.benchmark.tables import as_csv, as_markdown, as_text, match_rows, retrieval_rows
 from dualpath.benchmark.tasks import Retrieval, task_of
 from dualpath.benchmark.tuning import draw_settings, fit_within_budget
+from dualpath.benchmark_command import _replace_between
 from dualpath.evaluation.matching import area_under_curve, percentiles
 from kinoscore.errors import FailedPrecondition, InvalidRequest, StorageFull
 
@@ -252,7 +253,10 @@ def test_the_command_prints_one_table_and_writes_all_forms(
     (tmp_path / "train_data.csv").write_text("\n".join(rows) + "\n")
     out = tmp_path / "results"
     command = ["dualpath", "benchmark", "mgsv", "--data", str(tmp_path), "--out", str(out), "--seeds", "1"]
-    monkeypatch.setattr(sys, "argv", [*command, "--folds", "3", "--methods", "random,cca", "--trials", "2"])
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- benchmark mgsv -->\nold\n<!-- end -->\nafter\n")
+    command += ["--folds", "3", "--methods", "random,cca", "--trials", "2", "--into", str(page)]
+    monkeypatch.setattr(sys, "argv", command)
     cli.main()
     captured = capsys.readouterr()
     assert captured.out.startswith("mgsv: 30 pairs, 3 folds, 1 repetitions, 2 trials a method and fold\n")
@@ -264,5 +268,16 @@ def test_the_command_prints_one_table_and_writes_all_forms(
         "table.json",
         "table.md",
     }
+    assert page.read_text().startswith("before\n<!-- benchmark mgsv -->\nmgsv: 30 pairs")
+    assert page.read_text().endswith("|\n<!-- end -->\nafter\n")
+    assert "old" not in page.read_text()
     record = json.loads((out / "table.json").read_text())
     assert len(record["trials of"]["cca"][0]["trials"]) == 2
+
+
+def test_a_page_without_a_place_for_the_table_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("nothing here\n")
+    with pytest.raises(InvalidRequest, match="add them where the table goes"):
+        _replace_between(page, "<!-- benchmark muvisync -->", "table")
+    assert page.read_text() == "nothing here\n"
