@@ -82,5 +82,7 @@ def folds_of_split(pairs: FeaturePairs, split: str, seeds: Sequence[int]) -> lis
 def _fold(
     pairs: FeaturePairs, seed: int, number: int, rest: NDArray[np.int64], test: NDArray[np.int64]
 ) -> Fold:
-    validation = rest[grouped_folds(pairs.groups[rest], _VALIDATION_PARTS, seed)[0]]
+    # Large groups are dealt first, so always taking part 0 would always validate on the largest.
+    parts = grouped_folds(pairs.groups[rest], _VALIDATION_PARTS, seed)
+    validation = rest[parts[(seed + number) % _VALIDATION_PARTS]]
     return Fold(seed, number, np.setdiff1d(rest, validation), validation, test)
