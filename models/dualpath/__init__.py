@@ -7,9 +7,11 @@ sets; where a docstring says "our choice", the decision is ours.
     config       the numbers of a model and the switches of the method
     networks     fixed front ends, backbones, encoders and heads of both modalities, the fused space
     losses       one module a loss, pure functions
-    data         a world of paired files, decoded once into a memory-mapped cache, and augmentation
+    data         a world of paired files, decoded once into a memory-mapped cache; pairs given as features
     training     the loop, checkpoints, the run folder
     evaluation   recall, ranks, intervals, the oracle
+    baselines    existing methods, one module each, behind one interface
+    benchmark    all methods on the same pairs, folds and budget
     export       torch to ONNX: the model repository that the services load
     cli          the `dualpath` command
 """

@@ -1,4 +1,4 @@
-"""The `dualpath` command: generate, fit, evaluate, export. --help does not wait for torch."""
+"""The `dualpath` command: generate, fit, evaluate, export, benchmark. --help does not wait for torch."""
 
 import datetime
 import sys
@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dualpath.benchmark_command import benchmark
 from dualpath.config import NetworkConfig, TrainingConfig
 from kinoscore.errors import KinoscoreError
 
@@ -29,9 +30,7 @@ def main() -> None:
         click.echo(f"dualpath: {error}", err=True)
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
-        click.echo(
-            "dualpath: interrupted; what was finished is kept, and --resume goes on from there", err=True
-        )
+        click.echo("dualpath: interrupted; what was finished is kept (fit goes on with --resume)", err=True)
         sys.exit(130)
 
 
@@ -47,7 +46,12 @@ def commands() -> None:
       dualpath fit --data world --run runs/first
       dualpath evaluate runs/first --data world --split test --gallery 500
       dualpath export runs/first --repository models/repository
+    Against existing methods, on real pairs given as features:
+      dualpath benchmark muvisync --data datasets/muvisync
     """
+
+
+commands.add_command(benchmark)
 
 
 @commands.command()

@@ -4,4 +4,5 @@ index          which pairs there are, and their labels
 cache          files to arrays, resumable
 augmentation   what may change without changing the match
 batches        arrays to batches of tensors
+features       pairs given as precomputed features, in documented layouts
 """

@@ -3,5 +3,6 @@
 retrieval   recall@k, median rank, mean reciprocal rank, bootstrap intervals: pure functions on arrays
 embeddings  a trained network over the pairs of a split
 oracle      the similarity matrix of a rater who sees the rendered cues
+matching    match against mismatch, the area under the curve
 report      the table of `dualpath evaluate`
 """

@@ -6,4 +6,6 @@ backbones                                     learned features of pictures and o
 video, music                                  encoders of a frame or window, heads of a clip or passage
 paths                                         what both modalities share: content, emotion, fusion
 dual_path                                     everything put together
+canonical, course, feature_paths              the dual path on precomputed features
+towers                                        the networks of the baselines
 """

@@ -10,6 +10,7 @@ pytest.importorskip("torch", reason="the trainer needs torch: install kinoscore[
 
 from dualpath.config import NetworkConfig
 from dualpath.data.cache import PairArrays
+from dualpath.data.features.pairs import FeaturePairs
 from dualpath.data.index import PairIndex
 from dualpath.networks.dual_path import DualPathNetwork
 from dualpath.networks.music_statistics import WindowStatistics
@@ -65,3 +66,37 @@ def network() -> DualPathNetwork:
 
     torch.manual_seed(0)
     return DualPathNetwork(NetworkConfig(themes=3, attributes=2)).eval()
+
+
+@pytest.fixture
+def made_up_features() -> Callable[..., FeaturePairs]:
+    """Pairs of tokens that share a common factor, its course over time, and an emotion."""
+
+    def make(count: int, *, seed: int = 0, video_width: int = 12, labelled: bool = False) -> FeaturePairs:
+        random = np.random.default_rng(seed)
+        whole, course = random.normal(size=(count, 1, 3)), random.normal(size=(count, 10, 3))
+        sides = []
+        for width in (video_width, 7):
+            mixing = np.random.default_rng(width).normal(size=(3, width))
+            noise = random.normal(size=(count, 10, width))
+            sides.append(((whole + course) @ mixing + 0.5 * noise).astype(np.float32))
+        emotion = np.eye(3, dtype=np.float32)[whole[:, 0].argmax(axis=1)]
+        match = np.ones(count, bool)
+        if labelled:
+            match[1::2] = False
+            sides[1][1::2] = np.roll(sides[1][1::2], 1, axis=0)
+        return FeaturePairs(
+            identifiers=tuple(f"pair{number}" for number in range(count)),
+            splits=("train",) * count,
+            video=sides[0],
+            music=sides[1],
+            video_blocks=(video_width,),
+            groups=np.arange(count),
+            match=match,
+            emotion_names=("exciting", "sad", "neutral"),
+            video_emotion=emotion if labelled else whole[:, 0].astype(np.float32),
+            music_emotion=emotion if labelled else None,
+            emotion_is_score=not labelled,
+        )
+
+    return make

@@ -15,7 +15,7 @@ def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return 0
 
 
-@pytest.mark.parametrize("command", ["generate", "fit", "evaluate", "export"])
+@pytest.mark.parametrize("command", ["generate", "fit", "evaluate", "export", "benchmark"])
 def test_help_says_what_a_command_does(command: str, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     assert _run(monkeypatch, command, "--help") == 0
     assert f"Usage: dualpath {command}" in capsys.readouterr().out

@@ -7,9 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dualpath.losses.distinguish import cross_modal_contrastive_loss, distinguish_loss
+from dualpath.losses.distribution import distribution_loss
 from dualpath.losses.emotion import emotion_regression_loss
 from dualpath.losses.metric import info_nce_loss, max_margin_loss, polarity, polarity_factor
 from dualpath.losses.reconstruction import reconstruction_loss
+from dualpath.losses.structure import structure_loss
+from dualpath.losses.triplet import triplet_loss
 
 SIMILARITY = torch.tensor([[0.9, 0.2, 0.1], [0.4, 0.5, 0.8], [0.0, 0.3, 0.7]], dtype=torch.float64)
 POLARITIES = torch.tensor([1.0, -1.0, 0.0], dtype=torch.float64)
@@ -161,3 +164,63 @@ def test_emotion_regression_is_a_weighted_mean_square() -> None:
 def test_regression_gradients_are_right(loss) -> None:
     prediction, target = _matrix(3, 1)[:, :2].clone().requires_grad_(), _matrix(3, 2)[:, :2]
     assert torch.autograd.gradcheck(lambda values: loss(values, target), prediction)
+
+
+def test_the_triplet_loss_averages_the_hardest_violations_of_each_anchor() -> None:
+    # margin 0.2. rows: none | 0.1, 0.5 | none; columns: none | none | 0.3 (0.8 - 0.7 + 0.2)
+    # the hardest of each: rows (0 + 0.5 + 0) / 3, columns (0 + 0 + 0.3) / 3; of two: half of the sums
+    assert float(triplet_loss(SIMILARITY, 0.2, 1)) == pytest.approx(0.5 * (0.5 + 0.3) / 3, abs=1e-9)
+    assert float(triplet_loss(SIMILARITY, 0.2, 9)) == pytest.approx(0.25 * (0.6 + 0.3) / 3, abs=1e-9)
+
+
+@given(size=st.integers(2, 7), seed=st.integers(0, 10_000), hardest=st.integers(1, 9))
+@settings(max_examples=25, deadline=None)
+def test_the_triplet_loss_is_the_same_for_both_directions_and_any_order(size, seed, hardest) -> None:
+    similarity = _matrix(size, seed)
+    order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+    loss = float(triplet_loss(similarity, 0.3, hardest))
+    assert float(triplet_loss(similarity.T, 0.3, hardest)) == pytest.approx(loss, abs=1e-9)
+    assert float(triplet_loss(similarity[order][:, order], 0.3, hardest)) == pytest.approx(loss, abs=1e-9)
+
+
+def test_the_structure_loss_is_zero_where_neighbours_keep_their_order() -> None:
+    features = _unit(6, 3)
+    assert float(structure_loss(features, features)) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_the_structure_loss_is_twice_the_difference_where_an_order_is_reversed() -> None:
+    def at(*degrees: float) -> torch.Tensor:
+        angles = torch.deg2rad(torch.tensor(degrees, dtype=torch.float64))
+        return torch.stack([torch.cos(angles), torch.sin(angles)], dim=1)
+
+    features, embedding = at(0, 30, 70), at(0, 30, -10)
+    inner, outer = embedding @ embedding.T, features @ features.T
+    total = 0.0
+    for i in range(3):
+        for j in range(3):
+            for k in range(3):
+                gap = float(inner[i, j] - inner[i, k])
+                total += (np.sign(gap) - np.sign(float(outer[i, j] - outer[i, k]))) * gap / 27
+    assert total > 0
+    assert float(structure_loss(embedding, features)) == pytest.approx(total, abs=1e-9)
+
+
+def test_soft_targets_of_one_class_give_the_plain_cross_entropy() -> None:
+    logits, labels = _matrix(5, 4)[:, :3], torch.tensor([0, 2, 1, 1, 0])
+    target = torch.nn.functional.one_hot(labels, 3).to(torch.float64)
+    plain = torch.nn.functional.cross_entropy(logits, labels)
+    assert float(distribution_loss(logits, target)) == pytest.approx(float(plain), abs=1e-9)
+    flat = torch.full((5, 3), 1 / 3, dtype=torch.float64)
+    assert float(distribution_loss(torch.zeros_like(flat), flat)) == pytest.approx(math.log(3), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda values: triplet_loss(values, 0.3, 2),
+        lambda values: structure_loss(values, _unit(4, 9)),
+        lambda values: distribution_loss(values, torch.softmax(_matrix(4, 8), dim=1)),
+    ],
+)
+def test_gradients_of_the_baselines_losses_are_right(loss) -> None:
+    assert torch.autograd.gradcheck(loss, _matrix(4, 7).requires_grad_())

@@ -1,0 +1,10 @@
+"""`dualpath benchmark`: every method on the same pairs, folds and budget, in one table.
+
+folds     which rows train, validate and test: k-fold by group, or the published split
+tasks     what is measured: retrieval among pairs, or match against mismatch
+tuning    the same number of tuning trials for every method
+methods   the methods by name
+results   a file for each method, repetition and fold: what is there is not repeated
+run       the loop over all of it
+tables    text, CSV, JSON and Markdown, with paired intervals against the best baseline
+"""

@@ -1,0 +1,222 @@
+"""The results as rows, and rows as text, CSV, JSON and Markdown."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dualpath.baselines.method import Kind, Method
+from dualpath.benchmark.results import Unit
+from dualpath.data.features.pairs import FeaturePairs
+from dualpath.evaluation.matching import area_under_curve
+from dualpath.evaluation.retrieval import RECALL_AT, bootstrap_interval, random_figures
+
+__all__ = ["Row", "as_csv", "as_markdown", "as_text", "match_rows", "retrieval_rows"]
+
+Row = dict[str, Any]
+_DRAWS = 1000
+
+
+def retrieval_rows(units: Sequence[Unit], methods: Sequence[Method]) -> list[Row]:
+    """One row a method and direction, "both" first, and what a random order reaches.
+
+    Recalls in percent. Intervals are 95 % bootstraps over pairs: a pair counts once, with the mean over its
+    repetitions and directions. `difference` is R@10 less that of the best baseline, pair by pair.
+    """
+    found = {method.name: _of(units, method.name) for method in methods}
+    hits = {name: _hits_by_pair(of) for name, of in found.items()}
+    best = _best_baseline({name: float(values.mean()) for name, values in hits.items()}, methods)
+    rows = []
+    for method in methods:
+        values = hits[method.name]
+        low, high = bootstrap_interval(100.0 * values)
+        row: Row = {"R@10 low": low, "R@10 high": high}
+        if best is not None and method.name != best:
+            difference = 100.0 * (values - hits[best])
+            row |= _difference(float(difference.mean()), bootstrap_interval(difference), best)
+        for direction in ("both", "video to music", "music to video"):
+            ranks = np.concatenate(
+                [
+                    np.array(values)
+                    for unit in found[method.name]
+                    for name, values in unit.measured.items()
+                    if direction in ("both", name)
+                ]
+            )
+            rows.append(
+                {
+                    "method": method.name,
+                    "kind": str(method.kind),
+                    "direction": direction,
+                    **{f"R@{k}": 100.0 * float((ranks <= k).mean()) for k in RECALL_AT},
+                    "median rank": float(np.median(ranks)),
+                    "MRR": float((1.0 / ranks).mean()),
+                    "gallery": _gallery(found[method.name]),
+                    "seconds": float(np.mean([unit.seconds for unit in found[method.name]])),
+                    **(row if direction == "both" else {}),
+                }
+            )
+    chance = random_figures(round(np.mean([len(unit.rows) for unit in units])))
+    rows.append(
+        {
+            "method": "(chance)",
+            "kind": "",
+            "direction": "both",
+            **{f"R@{k}": 100.0 * chance.recall[k] for k in RECALL_AT},
+            "median rank": chance.median_rank,
+            "MRR": chance.mean_reciprocal_rank,
+            "gallery": _gallery(units),
+        }
+    )
+    return rows
+
+
+def match_rows(units: Sequence[Unit], methods: Sequence[Method], pairs: FeaturePairs) -> list[Row]:
+    """One row a method: area under the curve of match against mismatch, mean over repetitions, in percent.
+
+    Scores are percentiles within their fold, pooled over the folds of a repetition. Intervals are 95 %
+    bootstraps over groups of rows that share a source.
+    """
+    number = {identifier: row for row, identifier in enumerate(pairs.identifiers)}
+    scores = {method.name: _scores_by_row(_of(units, method.name), number) for method in methods}
+    tested = np.flatnonzero(np.isfinite(next(iter(scores.values()))).all(axis=0))
+    truth = pairs.match[tested]
+    draws = _group_draws(pairs.groups[tested])
+    areas = {
+        name: 100.0
+        * np.array(
+            [[area_under_curve(one[draw], truth[draw]) for one in values[:, tested]] for draw in draws]
+        ).mean(axis=1)
+        for name, values in scores.items()
+    }
+    whole = {
+        name: 100.0 * float(np.mean([area_under_curve(one, truth) for one in values[:, tested]]))
+        for name, values in scores.items()
+    }
+    best = _best_baseline(whole, methods)
+    rows = []
+    for method in methods:
+        low, high = np.percentile(areas[method.name], [2.5, 97.5])
+        row: Row = {
+            "method": method.name,
+            "kind": str(method.kind),
+            "AUC": whole[method.name],
+            "AUC low": float(low),
+            "AUC high": float(high),
+            "rows": len(tested),
+            "seconds": float(np.mean([unit.seconds for unit in _of(units, method.name)])),
+        }
+        if best is not None and method.name != best:
+            interval = np.percentile(areas[method.name] - areas[best], [2.5, 97.5])
+            row |= _difference(whole[method.name] - whole[best], tuple(interval), best)
+        rows.append(row)
+    rows.append({"method": "(chance)", "kind": "", "AUC": 50.0, "rows": len(tested)})
+    return rows
+
+
+def as_text(rows: Sequence[Row]) -> str:
+    """Aligned columns for a terminal."""
+    head, body = _cells(rows)
+    widths = [max(len(line[column]) for line in (head, *body)) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column < _TEXT_COLUMNS else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in (head, *body)
+    )
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """A table for a README."""
+    head, body = _cells(rows)
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """All columns, unrounded."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    lines = io.StringIO()
+    writer = csv.DictWriter(lines, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return lines.getvalue()
+
+
+_TEXT_COLUMNS = 2
+_HIDDEN = ("kind", "R@10 low", "R@10 high", "AUC low", "AUC high", "difference low", "difference high")
+
+
+def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """What a reader sees: intervals beside their figure, and no column that is only for programs."""
+    columns = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in _HIDDEN]
+    return columns, [[_cell(row, name) for name in columns] for row in rows]
+
+
+def _cell(row: Mapping[str, Any], name: str) -> str:
+    value = row.get(name)
+    if value is None:
+        return ""
+    if isinstance(value, str | int):
+        return f"{value} *" if name == "method" and row["kind"] == Kind.OURS else str(value)
+    text = f"{value:.3f}" if name == "MRR" else f"{value:+.1f}" if name == "difference" else f"{value:.1f}"
+    if f"{name} low" in row:
+        text += f" ({row[f'{name} low']:.1f} to {row[f'{name} high']:.1f})"
+    return text
+
+
+def _of(units: Sequence[Unit], method: str) -> list[Unit]:
+    return [unit for unit in units if unit.method == method]
+
+
+def _gallery(units: Sequence[Unit]) -> str:
+    sizes = sorted({len(unit.rows) for unit in units})
+    return str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]}-{sizes[-1]}"
+
+
+def _hits_by_pair(units: Sequence[Unit]) -> NDArray[np.float64]:
+    """Share of R@10 hits of each pair over repetitions and directions, pairs in a fixed order: [pairs]."""
+    hits: dict[str, list[bool]] = {}
+    for unit in units:
+        for ranks in unit.measured.values():
+            for identifier, rank in zip(unit.rows, ranks, strict=True):
+                hits.setdefault(identifier, []).append(rank <= 10)
+    return np.array([np.mean(hits[identifier]) for identifier in sorted(hits)])
+
+
+def _scores_by_row(units: Sequence[Unit], number: Mapping[str, int]) -> NDArray[np.float64]:
+    """[repetitions, rows]; NaN where a row was not tested."""
+    seeds = sorted({unit.seed for unit in units})
+    scores = np.full((len(seeds), len(number)), np.nan)
+    for unit in units:
+        at = [number[identifier] for identifier in unit.rows]
+        scores[seeds.index(unit.seed), at] = unit.measured["percentile"]
+    return scores
+
+
+def _group_draws(groups: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Bootstrap samples of whole groups, as row numbers."""
+    random = np.random.default_rng(0)
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    return [
+        np.concatenate([members[one] for one in random.integers(0, len(members), len(members))])
+        for _ in range(_DRAWS)
+    ]
+
+
+def _best_baseline(figures: Mapping[str, float], methods: Sequence[Method]) -> str | None:
+    baselines = [method.name for method in methods if method.kind is Kind.BASELINE]
+    return max(baselines, key=lambda name: figures[name]) if baselines else None
+
+
+def _difference(value: float, interval: tuple[float, ...], best: str) -> Row:
+    return {
+        "difference": value,
+        "difference low": float(interval[0]),
+        "difference high": float(interval[1]),
+        "against": best,
+    }

@@ -1,0 +1,8 @@
+"""Pairs given as precomputed features, in documented layouts.
+
+pairs      the common form: tokens of both sides, emotion, groups; its checks
+prepare    what every method may assume: narrow, standardised tokens, emotion as a distribution
+muvisync   597 + 75 music videos at 1 Hz, cut into a fixed number of tokens
+emomv      one vector a segment, rows that match in emotion or do not
+mgsv       the published layout of MGSV-EC: CSV splits, a file of frames or windows an item
+"""
