@@ -270,7 +270,7 @@ def test_the_command_prints_one_table_and_writes_all_forms(
     }
     assert page.read_text().startswith("before\n<!-- benchmark mgsv -->\nmgsv: 30 pairs")
     assert page.read_text().endswith("|\n<!-- end -->\nafter\n")
-    assert "old" not in page.read_text()
+    assert "\nold\n" not in page.read_text()
     record = json.loads((out / "table.json").read_text())
     assert len(record["trials of"]["cca"][0]["trials"]) == 2
 
