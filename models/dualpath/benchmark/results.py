@@ -21,7 +21,7 @@ class Unit:
         rows: identifiers of the test rows, in the order of the measured numbers.
         measured: see `Task.measure`.
         settings: the best of the trials. trials: all of them, with their validation scores.
-        seconds: tuning and training together.
+        seconds: of CPU, tuning and training together.
     """
 
     method: str

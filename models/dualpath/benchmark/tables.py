@@ -148,7 +148,16 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 _TEXT_COLUMNS = 2
-_HIDDEN = ("kind", "R@10 low", "R@10 high", "AUC low", "AUC high", "difference low", "difference high")
+_HIDDEN = (
+    "kind",
+    "seconds",
+    "R@10 low",
+    "R@10 high",
+    "AUC low",
+    "AUC high",
+    "difference low",
+    "difference high",
+)
 
 
 def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:

@@ -254,7 +254,7 @@ def test_the_command_prints_one_table_and_writes_all_forms(
     out = tmp_path / "results"
     command = ["dualpath", "benchmark", "mgsv", "--data", str(tmp_path), "--out", str(out), "--seeds", "1"]
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- benchmark mgsv -->\nold\n<!-- end -->\nafter\n")
+    page.write_text("before\n<!-- benchmark mgsv -->\noutdated\n<!-- end -->\nafter\n")
     command += ["--folds", "3", "--methods", "random,cca", "--trials", "2", "--into", str(page)]
     monkeypatch.setattr(sys, "argv", command)
     cli.main()
@@ -270,7 +270,7 @@ def test_the_command_prints_one_table_and_writes_all_forms(
     }
     assert page.read_text().startswith("before\n<!-- benchmark mgsv -->\nmgsv: 30 pairs")
     assert page.read_text().endswith("|\n<!-- end -->\nafter\n")
-    assert "\nold\n" not in page.read_text()
+    assert "outdated" not in page.read_text()
     record = json.loads((out / "table.json").read_text())
     assert len(record["trials of"]["cca"][0]["trials"]) == 2
 
