@@ -12,7 +12,8 @@ from kinoscore.errors import FailedPrecondition, InvalidRequest, KinoscoreError,
 
 __all__ = ["CHUNK_BYTES", "Media", "Upload", "opened", "source_uri"]
 
-CHUNK_BYTES = 256 * 1024
+# Each message costs about a millisecond, whatever it holds: with 256 KiB an answer took 4 % longer.
+CHUNK_BYTES = 1024 * 1024
 
 Media = str | os.PathLike[str] | bytes | BinaryIO
 

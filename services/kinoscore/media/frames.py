@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 
 from kinoscore.errors import InvalidMedia
 from kinoscore.media.container import declared_seconds, too_long, video_stream
+from kinoscore.media.groups import begins_group
 from kinoscore.media.salvage import StreamReader
 from kinoscore.media.sampling import FrameClock, FrameSampler, PacketGate, Shown
 from kinoscore.media.types import FrameSpec, Limits, MediaSummary
 
 __all__ = ["SampledVideo", "to_picture"]
+
+# Each frame thread holds pictures of its own. Eight of 4K fit; eight of 8K are more than a decoder may hold.
+_PIXELS_OF_ALL_THREADS = 8 * 4096 * 2304
 
 
 class SampledVideo:
@@ -38,6 +42,7 @@ class SampledVideo:
         self._gate: PacketGate[Packet[VideoStream]] = PacketGate(self._rate)
         self._end_seconds = 0.0
         context = self._stream.codec_context
+        threads = min(threads, max(1, _PIXELS_OF_ALL_THREADS // (context.width * context.height or 1)))
         context.thread_type = "AUTO" if threads > 1 else "NONE"
         context.thread_count = threads
         # The picture may grow in mid-stream: the codec itself then refuses it.
@@ -61,6 +66,7 @@ class SampledVideo:
             raise InvalidMedia(
                 "no frame of the video could be decoded: it is damaged, or its pictures are too large"
             )
+        self._end_seconds = max(self._end_seconds, self._gate.end_seconds)
         if shown := sampler.finish(self._end_seconds):
             yield shown
 
@@ -86,7 +92,11 @@ class SampledVideo:
             timestamp = None if packet.pts is None else packet.pts * self._time_base
             if number == 0 and timestamp is not None and packet.is_keyframe and not packet.is_discard:
                 self._gate.expect_start(timestamp)
-            yield from self._gate.offer(timestamp, packet)
+            end = None
+            if timestamp is not None and not packet.is_discard:
+                end = timestamp + ((packet.duration or 0) * self._time_base or self._frame_seconds)
+            restarts = begins_group(packet, self._stream.codec_context)
+            yield from self._gate.offer(timestamp, packet, end=end, restarts=restarts)
         yield from self._gate.finish()
 
 

@@ -1,7 +1,7 @@
 """The online choice of emotion key frames."""
 
-import heapq
 import math
+from bisect import bisect, insort
 
 from kinoscore.errors import InvalidRequest
 
@@ -31,7 +31,7 @@ class KeyFrameSelector:
     def __init__(self, count: int, separation_seconds: float) -> None:
         self._count = count
         self._separation = separation_seconds
-        # (salience, -timestamp): the first of the heap is the least salient, of equals the latest.
+        # (salience, -timestamp) in order: the first is the least salient, of equals the latest.
         self._candidates: list[tuple[float, float]] = []
 
     def offer(self, timestamp: float, salience: float) -> None:
@@ -45,18 +45,21 @@ class KeyFrameSelector:
                 f"a key frame needs finite numbers, not {timestamp} s with salience {salience}"
             )
         candidate = (salience, -timestamp)
-        if len(self._candidates) < CANDIDATES_PER_KEY_FRAME * self._count:
-            heapq.heappush(self._candidates, candidate)
-        else:
-            heapq.heappushpop(self._candidates, candidate)
+        insort(self._candidates, candidate)
+        if len(self._candidates) > CANDIDATES_PER_KEY_FRAME * self._count:
+            del self._candidates[0]
 
     def selected(self) -> list[tuple[float, float]]:
         """The key frames so far as (timestamp, salience), in order of time."""
         chosen: list[tuple[float, float]] = []
-        for salience, negative_timestamp in sorted(self._candidates, reverse=True):
-            timestamp = -negative_timestamp
-            if len(chosen) < self._count and all(
-                abs(timestamp - other) >= self._separation for other, _ in chosen
+        for salience, negative_timestamp in reversed(self._candidates):
+            if len(chosen) == self._count:
+                break
+            frame = (-negative_timestamp, salience)
+            place = bisect(chosen, frame)
+            if all(
+                abs(frame[0] - other) >= self._separation
+                for other, _ in chosen[max(0, place - 1) : place + 1]
             ):
-                chosen.append((timestamp, salience))
-        return sorted(chosen)
+                chosen.insert(place, frame)
+        return chosen

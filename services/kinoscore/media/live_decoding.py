@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 from kinoscore.errors import InvalidMedia
 from kinoscore.media.container import video_stream
 from kinoscore.media.frames import to_picture
+from kinoscore.media.groups import begins_group
 from kinoscore.media.live_feed import ByteFeed
 from kinoscore.media.live_sampling import LiveGate, LiveSampler, StreamClock
 from kinoscore.media.salvage import StreamReader
-from kinoscore.media.sampling import LOOKAHEAD_PACKETS
+from kinoscore.media.sampling import LOOKAHEAD_PACKETS, MOST_HELD_PACKETS
 from kinoscore.media.stream_filters import KNOWN_FORMS
 from kinoscore.media.stream_forms import StreamForm
 from kinoscore.media.types import FrameSpec, Limits
@@ -139,6 +140,8 @@ class LiveVideo:
         # Of packets on their way through the decoder: time stamp and arrival; times that may be skipped.
         self._arrivals: deque[tuple[int | None, float]] = deque(maxlen=LOOKAHEAD_PACKETS)
         self._risky: deque[float] = deque(maxlen=4 * LOOKAHEAD_PACKETS)
+        # Those that no sample asks for yet, each with what its decoding may leave out.
+        self._held: list[tuple[Packet[VideoStream], int]] = []
         self._passed_over = 0
         self._lost = 0
         self._frame_seconds = 0.04
@@ -231,16 +234,21 @@ class LiveVideo:
                 self._count(reader)
                 if self._shown is None and self._feed.received > _FRUITLESS_BYTES:
                     raise self._nothing_decoded()
-            for frame in reader.decode(None):
+            for frame in [*self._release(reader, context), *reader.decode(None)]:
                 yield from self._offer(frame)
         finally:
+            self._held.clear()
             self._lost += reader.damaged
         self._count()
 
     def _frames(
         self, packet: "Packet[VideoStream]", reader: StreamReader, context: "CodecContext"
     ) -> Iterator[VideoFrame]:
-        """The frames that a packet completes; none of a packet that need not or may not be decoded."""
+        """The frames that can be had now; none of packets that need not or may not be decoded.
+
+        What follows the last sampled frame of a group of pictures is decoded for nothing. So packets wait
+        until a sample is due, or a new group begins.
+        """
         end = packet.pos + packet.size if packet.pos is not None and packet.pos >= 0 else None
         arrived = self._feed.arrival_of(end)
         self._arrivals.append((packet.pts, arrived))
@@ -253,17 +261,29 @@ class LiveVideo:
             yield from self._unstamped(packet, reader, context, level)
             return
         seconds = packet.pts * self._time_base + (self.clock.offset_seconds or 0.0)
-        is_wanted = self.clock.offset_seconds is None or self._is_first_frame or self._gate.wants(seconds)
+        is_first = self.clock.offset_seconds is None or self._is_first_frame
+        is_wanted = self._gate.wants(seconds) or is_first
         if is_wanted and level:
             self._risky.append(seconds)
+        now = (seconds, self.clock.last_seconds, self._sampler.next_sample)
+        if self._held and self._gate.is_on_time(*now) and begins_group(packet, context):
+            self._held.clear()
         if is_wanted or not context.codec.intra_only:
-            context.skip_frame = _SKIP_LEVELS[max(level, 0 if is_wanted else 1)]
+            self._held.append((packet, max(level, 0 if is_wanted else 1)))
+        if is_first or not self._gate.may_wait(*now) or len(self._held) > MOST_HELD_PACKETS:
+            yield from self._release(reader, context)
+
+    def _release(self, reader: StreamReader, context: "CodecContext") -> Iterator[VideoFrame]:
+        held, self._held = self._held, []
+        for packet, level in held:
+            context.skip_frame = _SKIP_LEVELS[level]
             yield from reader.decode(packet)
 
     def _unstamped(
         self, packet: "Packet[VideoStream]", reader: StreamReader, context: "CodecContext", level: int
     ) -> Iterator[VideoFrame]:
         """Without times, a frame that is skipped must be counted: the next ones come that much later."""
+        yield from self._release(reader, context)
         if level and not packet.is_keyframe:
             self._degradation.level = 2
             self._passed_over += 1

@@ -290,8 +290,7 @@ class LiveDecoding:
             writer = self._writer
             waiting = min(1.0, writer.transport.get_write_buffer_size() / BUFFER_BYTES)
             try:
-                writer.write(PIECE_HEADER.pack(arrived, waiting, len(data)))
-                writer.write(data)
+                writer.write(PIECE_HEADER.pack(arrived, waiting, len(data)) + data)
                 await writer.drain()
                 return
             except OSError:

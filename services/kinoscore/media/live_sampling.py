@@ -143,3 +143,22 @@ class LiveGate:
         )
         self._passed.append(seconds)
         return is_wanted
+
+    def may_wait(self, seconds: float, last_seconds: float, next_sample: int) -> bool:
+        """Whether the packet, the last one asked about, may be decoded later: no sample is due yet.
+
+        A packet of another timeline does not wait: only its frame tells when it is shown.
+
+        Args:
+            last_seconds: of the last frame that the decoder gave.
+            next_sample: the first that is still to be given.
+        """
+        return _in_order(seconds, last_seconds) and max(self._passed) * self._rate < next_sample - _ROUNDING
+
+    def is_on_time(self, seconds: float, last_seconds: float, next_sample: int) -> bool:
+        """Whether the packet's frame is on the screen when the next sample is due, or leaves it before."""
+        return _in_order(seconds, last_seconds) and seconds * self._rate <= next_sample + _ROUNDING
+
+
+def _in_order(seconds: float, last_seconds: float) -> bool:
+    return seconds >= last_seconds - _STEP_BACK_SECONDS

@@ -1,5 +1,6 @@
 """Single pictures, as live streams send them, to arrays."""
 
+import threading
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import Literal
@@ -19,6 +20,8 @@ from kinoscore.media.frames import to_picture
 from kinoscore.media.types import FrameSpec, Limits
 
 __all__ = ["PictureFormat", "decode_picture"]
+
+_own = threading.local()
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8"
@@ -57,7 +60,15 @@ def decode_picture(
         frame = _raw_frame(picture_format, data, width, height, limits)
     else:
         frame = _compressed_frame(picture_format, data, limits)
-    return to_picture(frame, VideoReformatter(), spec.width, spec.height)
+    return to_picture(frame, _own_scaler(), spec.width, spec.height)
+
+
+def _own_scaler() -> VideoReformatter:
+    """This thread's: one is set up anew only where the sizes change."""
+    if not hasattr(_own, "scaler"):
+        _own.scaler = VideoReformatter()
+    scaler: VideoReformatter = _own.scaler
+    return scaler
 
 
 def _raw_frame(

@@ -49,8 +49,10 @@ DEFAULT_LIMITS = Limits()
 # A worker that is told to stop does so at its next batch; one that takes longer is replaced.
 CANCEL_GRACE_SECONDS = 1.0
 RESTART_PAUSE_SECONDS = 1.0
-# Frame threads beyond these gain little and cost memory.
-MOST_THREADS = 4
+# Frame threads wait for one another, so it takes more of them than cores to keep the cores busy: two on two
+# cores are no faster than one. Beyond the most they gain little and cost memory.
+THREADS_A_CORE = 4
+MOST_THREADS = 8
 WORKER_ERRORS: Mapping[str, type[KinoscoreError]] = {
     name: getattr(errors, name)
     for name in ("InvalidMedia", "InvalidRequest", "MediaTooLarge", "NotFound", "InternalError")
@@ -279,8 +281,7 @@ class DecodePool:
     def complete(self, job: Message) -> Message:
         """The job with what the pool knows: the limits, and the share of the cores that is free now."""
         limits = self._limits if job["job"] == "frames" else self._audio_limits
-        threads = max(1, min(MOST_THREADS, _cores() // self._leased))
-        return {**job, "limits": asdict(limits), "threads": threads}
+        return {**job, "limits": asdict(limits), "threads": _threads(_cores() // self._leased)}
 
     def give_back(self, worker: _Worker, *, finished: bool) -> None:
         """Takes a worker back that has finished its job, or that must be stopped first."""
@@ -479,6 +480,11 @@ class DecodeJob(Generic[Item]):
 def _read_probe(fields: Message) -> MediaProbe:
     tags = fields["tags"]
     return MediaProbe(**{**fields, "tags": Tags(**{**tags, "tags": tuple(tags["tags"])})})
+
+
+def _threads(cores: int) -> int:
+    """Of a decoder that has so many cores to itself."""
+    return min(THREADS_A_CORE * cores, MOST_THREADS) if cores > 1 else 1
 
 
 def _cores() -> int:

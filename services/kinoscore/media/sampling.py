@@ -20,6 +20,8 @@ Packet = TypeVar("Packet")
 TOLERANCE = 1e-6
 # H.264 and HEVC reorder over 16 frames at the most.
 LOOKAHEAD_PACKETS = 32
+# The compressed pictures of a second or two: samples lie closer than that.
+MOST_HELD_PACKETS = 64
 # A larger step back is a new timeline (joined recordings), a smaller one is disorder.
 DISORDER_SECONDS = 1.0
 
@@ -103,7 +105,7 @@ class FrameSampler(Generic[Frame]):
 
 
 class PacketGate(Generic[Packet]):
-    """Tells, before decoding, which packets hold a frame that will be sampled.
+    """Tells, before decoding, which packets hold a frame that will be sampled, and leaves out the useless.
 
     Packets come in order of decoding, so it is known how long a packet's frame stays on the screen only
     once the packets around it are known: the gate looks a bounded number of packets ahead. Where timestamps
@@ -111,18 +113,29 @@ class PacketGate(Generic[Packet]):
     until it knows when the first frame is shown: that need not be the first packet's, for where a clip was
     cut out of a longer one, there may be packets that give no frame.
 
+    A packet that is not wanted may carry those after it, up to the next one with which decoding begins anew.
+    It is useless when none of these is wanted, as at the end of the clip and of each group of pictures.
+
     Args:
         rate: samples a second.
     """
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
-        self._ahead: deque[tuple[float, Packet]] = deque()
+        self._ahead: deque[_Known[Packet]] = deque()
         self._passed: deque[float] = deque(maxlen=LOOKAHEAD_PACKETS)
+        self._held: list[Packet] = []
         self._expected: float | None = None
         self._start: float | None = None
         self._newest = -math.inf
+        self._end = -math.inf
         self._trusted = True
+        self._has_ended = False
+
+    @property
+    def end_seconds(self) -> float:
+        """When the last frame leaves the screen, counted from the first; 0 where only a decoder can tell."""
+        return self._end - self._start if self._trusted and self._start is not None else 0.0
 
     def expect_start(self, timestamp: float) -> None:
         """Takes the timestamp of a first packet with which decoding can begin.
@@ -136,29 +149,58 @@ class PacketGate(Generic[Packet]):
         """Takes the timestamp of the first frame that the decoder gave."""
         self._start = timestamp
 
-    def offer(self, timestamp: float | None, packet: Packet) -> Iterator[tuple[Packet, bool]]:
-        """Takes the next packet; gives back, in order, those that are decided and whether they are wanted."""
+    def offer(
+        self,
+        timestamp: float | None,
+        packet: Packet,
+        *,
+        end: float | None = None,
+        restarts: bool = False,
+    ) -> Iterator[tuple[Packet, bool]]:
+        """Takes the next packet; gives back, in order, those to be decoded and whether they are wanted.
+
+        Args:
+            end: when its frame leaves the screen, unless another one is shown earlier; None where that is not
+                known, or the frame never shown.
+            restarts: nothing that is shown after this packet's frame refers to what came before it.
+        """
         if timestamp is None:
             self._trusted = False
-        self._ahead.append((-math.inf if timestamp is None else timestamp, packet))
+        if end is not None:
+            self._end = max(self._end, end)
+        self._ahead.append(_Known(-math.inf if timestamp is None else timestamp, packet, restarts))
         while self._ahead and (len(self._ahead) > LOOKAHEAD_PACKETS or not self._trusted):
-            yield self._decide()
+            yield from self._decide()
 
     def finish(self) -> Iterator[tuple[Packet, bool]]:
         """Gives back what is left."""
+        self._has_ended = True
         while self._ahead:
-            yield self._decide()
+            yield from self._decide()
 
-    def _decide(self) -> tuple[Packet, bool]:
+    def _decide(self) -> Iterator[tuple[Packet, bool]]:
         if self._expected is not None:
-            if self._start is None and all(other >= self._expected for other, _ in self._ahead):
+            if self._start is None and all(other.timestamp >= self._expected for other in self._ahead):
                 self._start = self._expected
             self._expected = None
-        timestamp, packet = self._ahead.popleft()
-        self._check_order(timestamp)
-        wanted = not self._trusted or self._start is None or self._is_sampled(timestamp, self._start)
-        self._passed.append(timestamp)
-        return packet, wanted
+        known = self._ahead.popleft()
+        self._check_order(known.timestamp)
+        if known.restarts and all(other.timestamp >= known.timestamp for other in self._ahead):
+            self._held.clear()
+        wanted = not self._trusted or self._start is None or self._is_sampled(known.timestamp, self._start)
+        self._passed.append(known.timestamp)
+        if wanted:
+            yield from self._release()
+            yield known.packet, True
+        else:
+            self._held.append(known.packet)
+            if len(self._held) > MOST_HELD_PACKETS:
+                yield from self._release()
+
+    def _release(self) -> Iterator[tuple[Packet, bool]]:
+        held, self._held = self._held, []
+        for packet in held:
+            yield packet, False
 
     def _check_order(self, timestamp: float) -> None:
         if timestamp < self._newest - DISORDER_SECONDS:
@@ -166,8 +208,21 @@ class PacketGate(Generic[Packet]):
         self._newest = max(self._newest, timestamp)
 
     def _is_sampled(self, timestamp: float, start: float) -> bool:
-        later = [other for other, _ in self._ahead if other > timestamp]
+        later = [other.timestamp for other in self._ahead if other.timestamp > timestamp]
         later += [other for other in self._passed if other > timestamp]
-        if not later:
+        if later:
+            leaves = min(later)
+        elif self._has_ended and self._end > timestamp:
+            leaves = self._end
+        else:
             return True
-        return samples_before(min(later) - start, self._rate) > samples_before(timestamp - start, self._rate)
+        return samples_before(leaves - start, self._rate) > samples_before(timestamp - start, self._rate)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known(Generic[Packet]):
+    """A packet of which it is not yet decided; without a timestamp it has that of minus infinity."""
+
+    timestamp: float
+    packet: Packet
+    restarts: bool

@@ -77,6 +77,40 @@ def test_pictures_are_those_of_the_file(streams: dict[str, Path], form: str, siz
     assert (video.counts.damaged, video.counts.dropped) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("codec", "parameters"),
+    [
+        ("libx264", {"x264-params": "open-gop=1:keyint=20"}),
+        ("libx264", {"x264-params": "intra-refresh=1:keyint=20"}),
+        ("libx265", {"x265-params": "open-gop=1:keyint=20:log-level=none"}),
+    ],
+)
+def test_groups_that_refer_to_the_one_before_lose_nothing(
+    tmp_path: Path, codec: str, parameters: dict[str, str]
+) -> None:
+    path = write_clip(tmp_path / "stream.ts", noise_frames(90), codec=codec, options=parameters)
+    assert_as_whole(video_of(now(cut(path.read_bytes(), 3000))), path)
+
+
+@pytest.mark.parametrize("container_format", ["mpegts", "mp4"])
+def test_nothing_is_decoded_after_the_last_sample_of_a_group_of_pictures(
+    tmp_path: Path, decoded: list[object], container_format: str
+) -> None:
+    # Groups of a second, sampled at their frames 0 and 13 (half a second is in the midst of frame 12).
+    options = {"x264-params": "bframes=0:keyint=25:scenecut=0"}
+    path = write_clip(
+        tmp_path / "stream", noise_frames(101), container_format=container_format, options=options
+    )
+    if container_format == "mp4":
+        path = remuxed(path, tmp_path / "fragmented", "frag_keyframe+empty_moov+default_base_moof")
+    _, frames = read_frames(path, SPEC)
+    decoded.clear()
+    numbers, shown = samples(video_of(now(cut(path.read_bytes(), 3000))))
+    assert numbers == list(range(len(frames)))
+    assert np.array_equal(shown, frames)
+    assert len(decoded) <= 4 * 14 + 1
+
+
 @pytest.mark.parametrize("offsets", ["", "+default_base_moof"])
 def test_another_demuxer_that_takes_over_makes_no_difference(
     streams: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offsets: str

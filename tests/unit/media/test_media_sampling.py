@@ -46,7 +46,9 @@ def test_frames_that_the_gate_does_not_want_are_not_missed(
         gate.start_at(5.0)
     decided = [item for time in decoding_order for item in gate.offer(time + 5.0, time)] + list(gate.finish())
 
-    assert [packet for packet, _ in decided] == decoding_order
+    last_wanted = max(number for number, (_, is_wanted) in enumerate(decided) if is_wanted)
+    assert [packet for packet, _ in decided] == decoding_order[: len(decided)]
+    assert last_wanted == len(decided) - 1
     wanted = sorted(packet for packet, is_wanted in decided if is_wanted)
     end = times[-1] + 0.04
     assert sample(wanted, rate, end) == sample(times, rate, end)
@@ -60,6 +62,48 @@ def test_the_gate_wants_no_frame_that_serves_no_sample() -> None:
     )
     # 0.5 s falls between the frames 12 and 13; how long the last frame stays is not known.
     assert [number for number, wanted in decided if wanted] == [0, 12, 25, 37, 50, 62, 75, 87, 99]
+
+
+def test_where_the_last_frame_leaves_the_screen_it_need_not_be_decoded_to_know_it() -> None:
+    gate: PacketGate[int] = PacketGate(2.0)
+    gate.start_at(10.0)
+    decided = [
+        item
+        for number in range(100)
+        for item in gate.offer(10 + number / 25, number, end=10.04 + number / 25)
+    ]
+    decided += gate.finish()
+    assert [number for number, wanted in decided if wanted] == [0, 12, 25, 37, 50, 62, 75, 87]
+    assert [number for number, _ in decided] == list(range(88))
+    assert math.isclose(gate.end_seconds, 4.0)
+
+
+def test_the_gate_leaves_out_what_carries_no_wanted_frame() -> None:
+    gate: PacketGate[int] = PacketGate(2.0)
+    gate.start_at(0.0)
+    decided = [
+        item for number in range(100) for item in gate.offer(number / 25, number, restarts=number % 25 == 0)
+    ]
+    decided += gate.finish()
+    # Groups of 25 frames: after the 12th, the 37th and so on nothing of the group is wanted.
+    assert [number for number, _ in decided] == [
+        number for number in range(100) if number % 25 <= 12 or number > 75
+    ]
+    assert [number for number, wanted in decided if wanted] == [0, 12, 25, 37, 50, 62, 75, 87, 99]
+
+
+def test_the_gate_keeps_what_a_frame_shown_before_a_new_group_may_refer_to() -> None:
+    gate: PacketGate[int] = PacketGate(2.0)
+    gate.start_at(0.0)
+    # In order of decoding, a new group begins with the frame of 0.56 s; the one of 0.48 s is shown before it.
+    times = (
+        [number / 25 for number in range(12)] + [0.56, 0.48, 0.52] + [number / 25 for number in range(15, 40)]
+    )
+    decided = [
+        item for number, time in enumerate(times) for item in gate.offer(time, number, restarts=number == 12)
+    ]
+    decided += gate.finish()
+    assert [number for number, _ in decided] == list(range(40))
 
 
 def test_until_the_first_frame_is_shown_every_packet_is_wanted() -> None:
