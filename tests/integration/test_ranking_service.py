@@ -293,6 +293,23 @@ async def test_a_track_to_compare_is_scored_whatever_its_rank_and_the_filter(ser
         assert hit.track == every[track_id].track
 
 
+async def test_a_brief_answer_tells_all_of_the_compared_tracks_and_the_scores_of_the_others(
+    service: Service,
+) -> None:
+    for number in range(6):
+        await service.add(f"t{number}", [service.vector(number)])
+    query = service.vector(3)
+    whole = await service.search(query, k=3, compared_track_ids=["t3", "t5"])
+    brief = await service.search(query, k=3, compared_track_ids=["t3", "t5"], is_brief=True)
+    assert list(brief.compared) == list(whole.compared)
+    for told, known in zip(brief.hits, whole.hits, strict=True):
+        if told.track.track_id != "t3":
+            known.ClearField("track_emotion")
+            known.ClearField("clip_emotion")
+            known.ClearField("reasons")
+        assert told == known
+
+
 async def test_passing_requests_get_the_answers_of_others_before_and_after_a_write(service: Service) -> None:
     for number in range(40):
         vectors = [service.vector(100 * number + passage) for passage in range(2)]

@@ -42,10 +42,6 @@ def align(
         durations: float64 [windows], seconds, more than 0.
     """
     passage_count = agreement.shape[1]
-    if len(agreement) == 1:
-        # Nothing to lay out, and most searches are of this kind.
-        best = agreement[0].argmax(keepdims=True)
-        return Alignment(float(agreement[0, best[0]]), np.zeros(1, np.int64), best, np.ones(1))
     places = steps[:, None] + np.arange(passage_count)
     lies_on = places < passage_count
     covered = durations @ lies_on

@@ -3,55 +3,74 @@
 A query that lies s away from an older one is at most s more similar to any row than that was: s is how far
 their blocks lie apart, weighted. So every row that the older search did not reach is at most as similar as
 the last one that it reached, plus s. Rows found then that are more similar than that now are surely the
-nearest, in their order: nothing is guessed.
+nearest, in their order: nothing is guessed. Where that is not enough, the next search asks for more rows than
+the last one, so that of a small catalogue all are known soon.
 
 All of it holds for one version of a catalogue; rows of older versions are no longer looked at and fall out.
 """
 
+import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kinoscore.ranking.recalled import RecalledRows
 from kinoscore.ranking.rows import Passage, TrackRecord
 from kinoscore.ranking.scoring import Blocks, Weights, to_query
 from kinoscore.ranking.store import Found, MilvusStore
 from kinoscore.runtime.deadline import Deadline
 
-__all__ = ["KnownRows", "Neighbours", "Place"]
+__all__ = ["KnownRows", "Nearest", "Neighbours", "Place"]
 
 MOST_ROWS = 8192
 """Of passages, about 3 KB each, and of tracks."""
-MOST_PLACES = 256
-"""Catalogues, filters and weights whose searches are kept."""
+MOST_KEPT_ROWS = 65_536
+"""Of all searches that are kept, about 2 KB each."""
 SEARCHES_PER_PLACE = 64
-"""As many as there may be live streams that ask alike."""
+"""As many as there may be live streams that ask alike, in one catalogue with one filter and weights."""
+WIDENING = 4
+"""How much more is asked for where what is known was too little."""
+MOST_ASKED = 2048
+"""Rows that are asked for so that others need not ask."""
 ROUNDING = 1e-6
 
 Value = TypeVar("Value")
 
 
 class _LeastRecent(Generic[Value]):
-    """Values by key; the least recently used go first."""
+    """Values by key; the least recently used go first.
 
-    def __init__(self, most: int) -> None:
+    Args:
+        most: how much all of them may weigh.
+        weight: of a value, by itself 1.
+    """
+
+    def __init__(self, most: int, weight: Callable[[Value], int] = lambda value: 1) -> None:
         self._most = most
-        self._values: OrderedDict[tuple[object, ...], Value] = OrderedDict()
+        self._weight = weight
+        self._total = 0
+        self._values: OrderedDict[tuple[object, ...], tuple[int, Value]] = OrderedDict()
 
     def get(self, key: tuple[object, ...]) -> Value | None:
-        value = self._values.get(key)
-        if value is not None:
-            self._values.move_to_end(key)
-        return value
+        held = self._values.get(key)
+        if held is None:
+            return None
+        self._values.move_to_end(key)
+        return held[1]
 
     def put(self, key: tuple[object, ...], value: Value) -> None:
-        self._values[key] = value
-        self._values.move_to_end(key)
-        if len(self._values) > self._most:
-            self._values.popitem(last=False)
+        """Keeps a value, or weighs it anew. One that is too heavy by itself stays until the next comes."""
+        before, _ = self._values.pop(key, (0, None))
+        weight = self._weight(value)
+        self._values[key] = weight, value
+        self._total += weight - before
+        while self._total > self._most and len(self._values) > 1:
+            _, (lightened, _) = self._values.popitem(last=False)
+            self._total -= lightened
 
 
 class KnownRows:
@@ -111,6 +130,20 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Nearest:
+    """The rows that are surely the nearest to a query, among others.
+
+    Attributes:
+        similarities: float64 [rows], to the query.
+        ceiling: no row that is not here is more similar; minus infinity where there are no others.
+    """
+
+    rows: RecalledRows
+    similarities: NDArray[np.float64]
+    ceiling: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Search:
     """One search and what it found.
 
@@ -122,8 +155,19 @@ class _Search:
 
     query: NDArray[np.float32]
     floor: float
-    rows: Sequence[Found]
+    rows: RecalledRows
     vectors: NDArray[np.float32]
+
+
+@dataclass(slots=True, eq=False)
+class _Searches:
+    """The searches of one place, and who may make the next one."""
+
+    kept: deque[_Search] = field(default_factory=lambda: deque(maxlen=SEARCHES_PER_PLACE))
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def weight(self) -> int:
+        return 1 + sum(len(search.vectors) for search in self.kept)
 
 
 class Neighbours:
@@ -132,29 +176,34 @@ class Neighbours:
     def __init__(self, rows: KnownRows, blocks: Blocks) -> None:
         self._rows = rows
         self._blocks = blocks
-        self._searches = _LeastRecent[deque[_Search]](MOST_PLACES)
+        self._searches = _LeastRecent[_Searches](MOST_KEPT_ROWS, _Searches.weight)
 
-    def nearest(self, place: Place, query: NDArray[np.float32]) -> list[Found]:
-        """The rows that are surely the nearest to a query, the best first; maybe none.
+    def asking(self, place: Place) -> asyncio.Lock:
+        """To be held by who searches: what one finds may be what others would have asked for."""
+        return self._at(place).asking
+
+    def next_limit(self, place: Place) -> int:
+        """How many rows the next search shall ask for, at least."""
+        kept = self._at(place).kept
+        return min(WIDENING * len(kept[-1].vectors), MOST_ASKED) if kept else 0
+
+    def nearest(self, place: Place, query: NDArray[np.float32]) -> Nearest | None:
+        """What is known of the rows near a query; None where nothing is.
 
         Args:
             query: float32 [dimension], of unit blocks.
         """
-        searches = self._searches.get(place.key())
-        if not searches:
-            return []
-        shifts = self._shifts(np.stack([search.query for search in searches]) - query, place.weights)
-        ceilings = np.array([search.floor for search in searches]) + shifts
-        number = int(np.argmin(ceilings))
-        search, ceiling = searches[number], ceilings[number] + ROUNDING
+        kept = self._at(place).kept
+        if not kept:
+            return None
+        number, ceiling = 0, -np.inf
+        if kept[0].floor > -np.inf:
+            shifts = self._shifts(np.stack([search.query for search in kept]) - query, place.weights)
+            ceilings = np.array([search.floor for search in kept]) + shifts
+            number = int(np.argmin(ceilings))
+            ceiling = float(ceilings[number]) + ROUNDING
         [scaled] = to_query(query[np.newaxis], self._blocks, place.weights)
-        similarities = search.vectors @ scaled
-        order = np.argsort(-similarities, kind="stable")
-        return [
-            replace(search.rows[row], similarity=float(similarities[row]))
-            for row in order
-            if similarities[row] > ceiling
-        ]
+        return Nearest(kept[number].rows, (kept[number].vectors @ scaled).astype(np.float64), ceiling)
 
     async def remember(
         self,
@@ -174,16 +223,24 @@ class Neighbours:
         for hit in found:
             wanted.setdefault(hit.track_id, []).append(hit.passage)
         stored = await self._rows.passages(place.catalogue, place.version, wanted, deadline)
-        rows = [hit for hit in found if hit.passage in stored.get(hit.track_id, {})]
-        if not rows:
+        rows = RecalledRows.of(hit for hit in found if hit.passage in stored.get(hit.track_id, {}))
+        if not rows.hits:
             return
-        vectors = np.stack([stored[hit.track_id][hit.passage].vector for hit in rows])
+        vectors = np.stack([stored[hit.track_id][hit.passage].vector for hit in rows.hits])
+        searches = self._at(place)
+        if is_all:
+            # The others can tell no more than this one.
+            searches.kept.clear()
         floor = -np.inf if is_all else found[-1].similarity
+        searches.kept.append(_Search(query, floor, rows, vectors))
+        self._searches.put(place.key(), searches)
+
+    def _at(self, place: Place) -> _Searches:
         searches = self._searches.get(place.key())
         if searches is None:
-            searches = deque(maxlen=SEARCHES_PER_PLACE)
+            searches = _Searches()
             self._searches.put(place.key(), searches)
-        searches.append(_Search(query, floor, rows, vectors))
+        return searches
 
     def _shifts(self, differences: NDArray[np.float32], weights: Weights) -> NDArray[np.float64]:
         """How much more similar a row may have become at most, for each of [n, dimension]."""

@@ -1,9 +1,10 @@
 """Why a track fits, in short sentences for people. They explain a score; nothing is ranked by them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 CLOSE = 0.5
 """A cosine from which two things are called close."""
@@ -49,36 +50,53 @@ def explain(
     passage: Mood,
     content_score: float,
     emotion_score: float,
-    clip_arousal: NDArray[np.float64],
-    passage_arousal: NDArray[np.float64],
+    clip_arousal: Sequence[float],
+    passage_arousal: Sequence[float],
 ) -> list[str]:
     """The reasons, most telling first; there is always at least one.
 
     Args:
-        clip_arousal: float64 [n], of the clip's windows.
-        passage_arousal: float64 [n], of the passages that they lie on.
+        clip_arousal: of the clip's windows.
+        passage_arousal: as many, of the passages that they lie on.
     """
+    return list(
+        _reasons(
+            clip,
+            passage,
+            content_score >= CLOSE,
+            emotion_score >= CLOSE,
+            _rise_and_fall_together(clip_arousal, passage_arousal),
+        )
+    )
+
+
+@cache
+def _reasons(
+    clip: Mood, passage: Mood, is_close_in_content: bool, is_close_in_emotion: bool, rise_together: bool
+) -> tuple[str, ...]:
     reasons = []
     in_contrast = clip.valence * passage.valence < 0
     if shared := clip.common_words(passage):
         reasons.append(f"both {shared}")
-    if _rise_and_fall_together(clip_arousal, passage_arousal):
+    if rise_together:
         reasons.append("the tension rises and falls together")
     # The embedding may call close what valence tells apart; nobody would.
-    if emotion_score >= CLOSE and not in_contrast:
+    if is_close_in_emotion and not in_contrast:
         reasons.append("close in emotion")
-    if content_score >= CLOSE:
+    if is_close_in_content:
         reasons.append("close in content")
     if in_contrast:
         reasons.append(f"in contrast: the clip is {clip.words()}, the music {passage.words()}")
-    return reasons or ["the nearest there is; nothing stands out"]
+    return tuple(reasons) or ("the nearest there is; nothing stands out",)
 
 
 def _sign(offset: float, neutral_band: float) -> int:
-    return 0 if abs(offset) <= neutral_band else int(np.sign(offset))
+    if abs(offset) <= neutral_band:
+        return 0
+    return 1 if offset > 0 else -1
 
 
-def _rise_and_fall_together(left: NDArray[np.float64], right: NDArray[np.float64]) -> bool:
-    if len(left) < CURVE_POINTS or left.std() < FLAT or right.std() < FLAT:
+def _rise_and_fall_together(left: Sequence[float], right: Sequence[float]) -> bool:
+    if len(left) < CURVE_POINTS or np.std(left) < FLAT or np.std(right) < FLAT:
         return False
     return bool(np.corrcoef(left, right)[0, 1] >= SAME_CURVE)

@@ -111,15 +111,13 @@ def to_passage(embedding: common_pb2.Embedding, blocks: Blocks, field: str) -> P
 
 
 def to_windows(request: ranking_pb2.SearchTracksRequest, blocks: Blocks) -> tuple[Passage, ...]:
-    """The clip's windows in order; the whole clip where it has none.
+    """The clip's windows in order, if it has any.
 
     Raises:
         InvalidRequest: they are too many, not in order, or last no time.
     """
     if len(request.windows) > MOST_WINDOWS:
         raise InvalidRequest(f"a clip has at most {MOST_WINDOWS} windows", field="windows")
-    if not request.windows:
-        return (to_passage(request.clip, blocks, "clip"),)
     windows = tuple(
         to_passage(window, blocks, f"windows[{number}]") for number, window in enumerate(request.windows)
     )

@@ -42,7 +42,8 @@ class Blocks:
 
     def split(self, vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         """Float32 [n, total] as the blocks fused, content and emotion."""
-        return tuple(np.split(vectors, [self.fused, self.fused + self.content], axis=-1))
+        emotion = self.fused + self.content
+        return vectors[..., : self.fused], vectors[..., self.fused : emotion], vectors[..., emotion:]
 
 
 @dataclass(frozen=True, slots=True)

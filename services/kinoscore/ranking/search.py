@@ -7,7 +7,7 @@ sequences.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from kinoscore.ranking.diversity import limit_per_artist
 from kinoscore.ranking.engines import MOST_FOUND
 from kinoscore.ranking.filters import Filter
 from kinoscore.ranking.neighbours import KnownRows, Neighbours, Place
+from kinoscore.ranking.recalled import RecalledRows
 from kinoscore.ranking.rows import PASSAGES, TRACKS, Passage
 from kinoscore.ranking.scoring import (
     SCORE_DECIMALS,
@@ -93,6 +94,10 @@ class Ranked:
     shares: NDArray[np.float64]
 
 
+# The one window of a short clip, and what its passage counts for.
+_FIRST, _WHOLE = np.zeros(1, np.int64), np.ones(1)
+
+
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     track_id: str
@@ -155,34 +160,72 @@ class TrackSearch:
     async def _recall_short(self, query: Query, deadline: Deadline) -> list[_Candidate]:
         """The best candidates, each with its best passage only."""
         [window] = query.windows
-        if query.place is not None:
-            known = self._neighbours.nearest(query.place, window.vector)
-            if known and (near := self._surely_best(query, window, known)):
-                return near
-        limit = _first_limit(query.k)
+        if query.place is None:
+            return await self._recall_passages(query, window, _first_limit(query.k), deadline)
+        near = self._known(query, window, query.place)
+        if near is None:
+            async with self._neighbours.asking(query.place):
+                near = self._known(query, window, query.place)
+                if near is None:
+                    limit = max(_first_limit(query.k), self._neighbours.next_limit(query.place))
+                    near = await self._recall_passages(query, window, limit, deadline)
+        return near
+
+    def _known(self, query: Query, window: Passage, place: Place) -> list[_Candidate] | None:
+        """The best candidates as searches of before tell them; None where that is not certain."""
+        known = self._neighbours.nearest(place, window.vector)
+        if known is None:
+            return None
+        similarities = np.where(known.similarities > known.ceiling, known.similarities, -np.inf)
+        return self._surely_best(query, window, known.rows, similarities, known.ceiling)
+
+    async def _recall_passages(
+        self, query: Query, window: Passage, limit: int, deadline: Deadline
+    ) -> list[_Candidate]:
         while True:
             [found] = await self._search(query, [window], PASSAGES, limit, deadline)
+            is_all = len(found) < limit
             if query.place is not None:
-                is_all = len(found) < limit
                 await self._neighbours.remember(query.place, window.vector, found, deadline, is_all=is_all)
-            if _exhausted(found, limit):
-                return _near(self._candidates(query, window, found), query.k)
-            if near := self._surely_best(query, window, found):
+            rows = RecalledRows.of(found)
+            unseen = -np.inf if _exhausted(found, limit) else found[-1].similarity
+            near = self._surely_best(query, window, rows, rows.similarities, unseen)
+            if near is not None:
                 return near
-            kept = self._candidates(query, window, found)
-            if len(kept) >= query.k and limit >= MOST_ROWS_FOR_EXACTNESS:
-                return _near(kept, query.k)
+            if limit >= MOST_ROWS_FOR_EXACTNESS:
+                kept = self._candidates(query, window, rows, rows.similarities)
+                if len(kept) >= query.k:
+                    return _near(kept, query.k)
             limit = min(limit * WIDENING, MOST_FOUND)
 
-    def _surely_best(self, query: Query, window: Passage, found: list[Found]) -> list[_Candidate]:
-        """The best candidates, where no row after the last that was found could be among them; else none."""
-        kept = self._candidates(query, window, found)
-        unseen = rounded(found[-1].similarity)
-        is_sure = len(kept) >= query.k and kept[query.k - 1].estimate > unseen
-        return _near(kept, query.k) if is_sure else []
+    def _surely_best(
+        self,
+        query: Query,
+        window: Passage,
+        rows: RecalledRows,
+        similarities: NDArray[np.float64],
+        unseen: float,
+    ) -> list[_Candidate] | None:
+        """The best candidates, where no row that is not here could be among them; else None.
 
-    def _candidates(self, query: Query, window: Passage, found: list[Found]) -> list[_Candidate]:
-        candidates = _ordered(self._best_passages(query, window, found))
+        Args:
+            unseen: no such row is more similar; minus infinity where there is none.
+        """
+        kept = self._candidates(query, window, rows, similarities)
+        is_sure = unseen == -np.inf or (len(kept) >= query.k and kept[query.k - 1].estimate > rounded(unseen))
+        return _near(kept, query.k) if is_sure else None
+
+    def _candidates(
+        self, query: Query, window: Passage, rows: RecalledRows, similarities: NDArray[np.float64]
+    ) -> list[_Candidate]:
+        """The best passage of each track, the best tracks first."""
+        penalty = self._penalty(query, np.array(window.emotion.valence), rows.valences)
+        estimates = np.round(similarities - penalty, SCORE_DECIMALS)
+        candidates = (
+            _Candidate(hit.track_id, hit.artist, float(estimates[row]), (hit.passage,))
+            for row in rows.best_of_tracks(estimates)
+            for hit in (rows.hits[row],)
+        )
         return limit_per_artist(
             candidates, lambda one: one.artist, query.max_per_artist, query.k + SPARE_TRACKS
         )
@@ -218,29 +261,13 @@ class TrackSearch:
             deadline=deadline,
         )
 
-    def _best_passages(self, query: Query, window: Passage, found: list[Found]) -> Iterable[_Candidate]:
-        """For each track found its best passage; the earliest of equals."""
-        if not found:
-            return []
-        passage_valence = np.array([[hit.valence for hit in found]])
-        penalty = self._penalty(query, np.array([[window.emotion.valence]]), passage_valence)[0]
-        best: dict[str, _Candidate] = {}
-        order = sorted(range(len(found)), key=lambda number: found[number].passage)
-        for number in order:
-            hit = found[number]
-            estimate = rounded(hit.similarity - penalty[number])
-            held = best.get(hit.track_id)
-            if held is None or estimate > held.estimate:
-                best[hit.track_id] = _Candidate(hit.track_id, hit.artist, estimate, (hit.passage,))
-        return best.values()
-
     def _scored(
         self,
         query: Query,
         stored: Mapping[str, Mapping[int, Passage]],
         metadata: Mapping[str, common_pb2.TrackMetadata],
     ) -> list[Ranked]:
-        """Each track at its best place; the passages of all are compared at once.
+        """Each track at its best place, the passages of all compared at once.
 
         Args:
             stored: the candidates' passages by track id and number, at least one of each.
@@ -256,6 +283,8 @@ class TrackSearch:
             np.array([[window.emotion.valence] for window in query.windows]),
             np.array([[passage.emotion.valence for passage in passages]]),
         )
+        if len(query.windows) == 1:
+            return _at_best_passages(tracks, metadata, cosine[:, 0], agreement[0])
         steps, durations = self._steps(query.windows), _durations(query.windows)
         ranked = []
         start = 0
@@ -332,6 +361,33 @@ def _nearest_on_average(lists: list[list[Found]]) -> Iterable[_Candidate]:
 def _durations(windows: tuple[Passage, ...]) -> NDArray[np.float64]:
     # A single window may last no time: a clip of one frame.
     return np.array([max(window.duration_seconds, 1e-3) for window in windows])
+
+
+def _at_best_passages(
+    tracks: Mapping[str, Sequence[Passage]],
+    metadata: Mapping[str, common_pb2.TrackMetadata],
+    cosine: NDArray[np.float64],
+    agreement: NDArray[np.float64],
+) -> list[Ranked]:
+    """Each track at its best passage: one window need not be laid out.
+
+    Args:
+        tracks: by track id, their passages.
+        cosine: [3, all passages], of fused, content and emotion.
+        agreement: [all passages].
+    """
+    best = []
+    start = 0
+    for own in tracks.values():
+        best.append(start + int(agreement[start : start + len(own)].argmax()))
+        start += len(own)
+    passages = [passage for own in tracks.values() for passage in own]
+    values = np.vstack([agreement, cosine])[:, best]
+    scores = np.round(values.clip(-1.0, 1.0), SCORE_DECIMALS).T + 0.0
+    return [
+        Ranked(metadata[track_id], score, (fused, content, emotion), (passages[row],), _FIRST, _WHOLE)
+        for track_id, row, (score, fused, content, emotion) in zip(tracks, best, scores.tolist(), strict=True)
+    ]
 
 
 def _mean_cosines(cosine: NDArray[np.float64], place: Alignment) -> tuple[float, float, float]:

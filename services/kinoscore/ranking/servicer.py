@@ -197,10 +197,11 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
     def _to_query(self, catalogue: str, request: ranking_pb2.SearchTracksRequest) -> Query:
         """The request, checked; its centre is filled in when it comes to a search."""
         requests.require_compared(request)
+        clip = requests.to_passage(request.clip, self._blocks, "clip")
         return Query(
             catalogue=catalogue,
-            clip=requests.to_passage(request.clip, self._blocks, "clip"),
-            windows=requests.to_windows(request, self._blocks),
+            clip=clip,
+            windows=requests.to_windows(request, self._blocks) or (clip,),
             k=requests.to_track_count(request),
             weights=requests.to_weights(request.weights, self._manifest.weights),
             condition=parse_filter(request.filter),
@@ -221,10 +222,16 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
             query = replace(query, place=place)
         ranked = await self._search.rank(query, deadline)
         found = {one.metadata.track_id for one in ranked}
-        missing = [track_id for track_id in request.compared_track_ids if track_id not in found]
+        wanted = set(request.compared_track_ids)
+        missing = wanted - found
         compared = await self._search.score(query, missing, deadline) if missing else []
+        clip = request.clip.emotion
+        video = self._manifest.calibration.video
+        mood = self._mood(clip, (video.valence_mean, video.arousal_mean))
         hits = [
-            self._to_hit(rank, one, request.clip.emotion, query)
+            self._to_hit(rank, one, query)
+            if request.is_brief and one.metadata.track_id not in wanted
+            else self._to_telling_hit(rank, one, clip, mood, query)
             for rank, one in enumerate([*ranked, *compared], start=1)
         ]
         return ranking_pb2.SearchTracksResponse(
@@ -244,13 +251,8 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
             self._centres[catalogue] = (version, centre)
         return centre
 
-    def _to_hit(
-        self,
-        rank: int,
-        ranked: Ranked,
-        clip_emotion: common_pb2.Emotion,
-        query: Query,
-    ) -> ranking_pb2.Hit:
+    def _to_hit(self, rank: int, ranked: Ranked, query: Query) -> ranking_pb2.Hit:
+        """A hit without emotions and reasons."""
         fused, content, emotion = ranked.cosines
         start = ranked.passages[0].start_seconds
         last = query.windows[-1]
@@ -259,7 +261,6 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
             last.start_seconds + last.duration_seconds - query.windows[0].start_seconds,
         )
         end = min(ranked.metadata.duration_seconds, start + clip_seconds)
-        passage_emotion = _mean_emotion(ranked.passages, ranked.shares)
         return ranking_pb2.Hit(
             rank=rank,
             track=ranked.metadata,
@@ -269,35 +270,37 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
             fused_score=fused,
             content_score=content,
             emotion_score=emotion,
-            track_emotion=passage_emotion,
-            clip_emotion=clip_emotion,
-            reasons=self._reasons(ranked, clip_emotion, passage_emotion, query),
         )
 
-    def _reasons(
-        self,
-        ranked: Ranked,
-        clip_emotion: common_pb2.Emotion,
-        passage_emotion: common_pb2.Emotion,
-        query: Query,
-    ) -> list[str]:
-        calibration = self._manifest.calibration
-        video, music, band = calibration.video, calibration.music, calibration.neutral_band
-        clip_centre = (video.valence_mean, video.arousal_mean)
-        track_centre = (query.centre, music.arousal_mean)
+    def _to_telling_hit(
+        self, rank: int, ranked: Ranked, clip_emotion: common_pb2.Emotion, clip_mood: Mood, query: Query
+    ) -> ranking_pb2.Hit:
+        hit = self._to_hit(rank, ranked, query)
+        passage_emotion = _mean_emotion(ranked.passages, ranked.shares)
+        hit.track_emotion.CopyFrom(passage_emotion)
+        hit.clip_emotion.CopyFrom(clip_emotion)
         _, content, emotion = ranked.cosines
-        return explain(
-            Mood.of(clip_emotion.valence, clip_emotion.arousal, clip_centre, band),
-            Mood.of(passage_emotion.valence, passage_emotion.arousal, track_centre, band),
-            content,
-            emotion,
-            np.array([query.windows[number].emotion.arousal for number in ranked.windows]),
-            np.array([passage.emotion.arousal for passage in ranked.passages]),
+        hit.reasons.extend(
+            explain(
+                clip_mood,
+                self._mood(passage_emotion, (query.centre, self._manifest.calibration.music.arousal_mean)),
+                content,
+                emotion,
+                [query.windows[number].emotion.arousal for number in ranked.windows],
+                [passage.emotion.arousal for passage in ranked.passages],
+            )
         )
+        return hit
+
+    def _mood(self, emotion: common_pb2.Emotion, centre: tuple[float, float]) -> Mood:
+        band = self._manifest.calibration.neutral_band
+        return Mood.of(emotion.valence, emotion.arousal, centre, band)
 
 
 def _mean_emotion(passages: Sequence[Passage], shares: NDArray[np.float64]) -> common_pb2.Emotion:
     """The mean emotion of passages; their uncertainty is that of the model, the same for all."""
+    if len(passages) == 1:
+        return passages[0].emotion
     mean = common_pb2.Emotion(
         valence_deviation=passages[0].emotion.valence_deviation,
         arousal_deviation=passages[0].emotion.arousal_deviation,

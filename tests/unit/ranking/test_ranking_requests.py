@@ -89,11 +89,6 @@ def test_windows_must_be_in_order_and_last_some_time() -> None:
         requests.to_windows(ranking_pb2.SearchTracksRequest(windows=[embedding(duration_seconds=0)]), BLOCKS)
 
 
-def test_a_clip_without_windows_is_one_window() -> None:
-    [window] = requests.to_windows(ranking_pb2.SearchTracksRequest(clip=embedding()), BLOCKS)
-    assert window.duration_seconds == 12.0
-
-
 @pytest.mark.parametrize(
     ("metadata", "field"),
     [

@@ -92,7 +92,7 @@ CALM_AND_PLEASANT = Mood(valence=1, arousal=-1)
 
 
 def reasons(clip: Mood, passage: Mood, content: float = 0, emotion: float = 0, curve: tuple[float, ...] = ()):  # type: ignore[no-untyped-def]
-    return explain(clip, passage, content, emotion, np.array(curve), np.array(curve))
+    return explain(clip, passage, content, emotion, curve, curve)
 
 
 def test_what_the_moods_share_is_said_first() -> None:
