@@ -61,7 +61,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Stack:
-    """All services on one server in this process; the front door reaches the others over loopback.
+    """All services on one server in this process; the front door calls the others without a network.
 
     Args:
         folder: the data folder, owned by this process; the stack releases it when it closes.
@@ -91,23 +91,19 @@ class Stack:
     async def _start(self) -> str:
         settings, opened = self._settings, self._opened
         address = self._server.bind()
-        own = local_address(address)
         self.decoders = await _open_decoders(settings, opened)
         models = await _open_models(settings, opened)
         manifests = [each.manifest for each in models.values()]
-        backends = Backends(video=own, music=own, fusion=own, ranking=own)
-        opened.push_async_callback(backends.close)
         cache = _open_cache(settings, opened)
-        for servicer in (
-            _video_servicer(self.decoders, models, settings),
-            _music_servicer(self.decoders, models, settings),
-            _fusion_servicer(models, settings),
-            await _open_ranking(
-                settings, vector_store(settings, self._folder.path), manifests, cache, opened
-            ),
-            RecommenderServicer(backends, cache, settings),
-        ):
-            self._server.add(servicer)
+        vectors = vector_store(settings, self._folder.path)
+        ranking = await _open_ranking(settings, vectors, manifests, cache, opened)
+        backends = Backends(
+            video=self._server.add(_video_servicer(self.decoders, models, settings)),
+            music=self._server.add(_music_servicer(self.decoders, models, settings)),
+            fusion=self._server.add(_fusion_servicer(models, settings)),
+            ranking=self._server.add(ranking),
+        )
+        self._server.add(RecommenderServicer(backends, cache, settings))
         await self._server.start()
         return address
 

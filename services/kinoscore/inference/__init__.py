@@ -29,7 +29,7 @@ async def open_engine(
     url: str,
     repository: ModelRepository,
     *,
-    threads: int = 0,
+    threads: int = 1,
     queue_limit: int = 256,
     shared_memory: bool = False,
     observe_batch: BatchObserver = ignore_batch,

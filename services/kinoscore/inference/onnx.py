@@ -21,7 +21,7 @@ from kinoscore.inference.signature import Port, Signature
 
 __all__ = ["OnnxEngine", "read_signature"]
 
-# Models that run at the same moment; each computes with several threads of its own.
+# Models that run at the same moment, each with threads of its own.
 _MODELS_AT_ONCE = 2
 _TYPES: dict[str, np.dtype[Any]] = {
     "tensor(float)": np.dtype(np.float32),
@@ -37,7 +37,8 @@ class OnnxEngine:
 
     Args:
         repository: the models; all are loaded and run once, so that the first request is as fast as any.
-        threads: threads that one model computes with; 0 for as many as there are cores.
+        threads: threads that one model computes with; 0 for as many as there are cores. For models of
+            milliseconds, waking a second one takes as long as it saves.
         queue_limit: calls that may wait for one model.
         observe_batch: told of each batch.
 
@@ -49,7 +50,7 @@ class OnnxEngine:
         self,
         repository: ModelRepository,
         *,
-        threads: int = 0,
+        threads: int = 1,
         queue_limit: int = 256,
         observe_batch: BatchObserver = ignore_batch,
     ) -> None:

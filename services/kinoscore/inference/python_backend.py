@@ -22,8 +22,9 @@ class TritonPythonModel:
         self._inputs = [port["name"] for port in config["input"]]
         self._outputs = [port["name"] for port in config["output"]]
         options = onnxruntime.SessionOptions()
-        # Threads that wait by spinning would take the cores from others.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # For models of milliseconds, waking further threads takes as long as they save. More instances of a
+        # model use more cores.
+        options.intra_op_num_threads = 1
         # Planned memory is kept for each batch size that ever came.
         options.enable_mem_pattern = False
         options.log_severity_level = 3

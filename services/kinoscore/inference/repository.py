@@ -274,6 +274,12 @@ def _read_manifest(path: Path) -> Manifest:
             "wrote it, or write it again with `dualpath export`",
             field="format",
         )
+    if content.get("kind") == "features":
+        raise InvalidRepository(
+            f"{path}: this model needs precomputed features ({_needed_features(content)}), and kinoscore "
+            "encodes media itself; export a run that learned from media",
+            field="kind",
+        )
     try:
         manifest = TypeAdapter(Manifest).validate_json(text, strict=True)
     except ValidationError as error:
@@ -282,6 +288,14 @@ def _read_manifest(path: Path) -> Manifest:
         raise InvalidRepository(f"{path}: field {field}: {first['msg']}; {_REMEDY}", field=field) from None
     _check_models(path, manifest)
     return manifest
+
+
+def _needed_features(content: Mapping[str, Any]) -> str:
+    try:
+        sides = [content["features"][side]["arrays"] for side in ("video", "music")]
+        return ", ".join(str(array["name"]) for side in sides for array in side)
+    except (KeyError, TypeError):
+        return "which, the file does not say"
 
 
 def _check_models(path: Path, manifest: Manifest) -> None:

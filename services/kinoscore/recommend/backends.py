@@ -1,21 +1,21 @@
 """The four services behind the front door, and the two ways to call each of them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any
 
 import grpc
 
 from kinoscore.errors import DeadlineExceeded, ResourceExhausted, Unavailable
+from kinoscore.runtime.calls import LocalService, RemoteService, Service
 from kinoscore.runtime.channels import channel_options
 from kinoscore.runtime.deadline import Deadline
-from kinoscore.runtime.relay import answer_to_stream, answers_to_stream
 from kinoscore.runtime.status import from_rpc_error
 from kinoscore.runtime.telemetry import outgoing_metadata
 from kinoscore.v1 import fusion_pb2_grpc, music_pb2_grpc, ranking_pb2_grpc, video_pb2_grpc
 
-__all__ = ["LOST", "Backend", "Backends", "StreamCall"]
+__all__ = ["LOST", "Backend", "Backends"]
 
 LOST = (Unavailable, DeadlineExceeded, ResourceExhausted)
 """What says that a service is away, late or full: it may answer later."""
@@ -26,13 +26,12 @@ class Backend:
 
     Args:
         name: `video`, `music`, `fusion` or `ranking`.
-        address: `host:port`.
-        stub: of its gRPC service.
+        place: where it runs.
     """
 
-    def __init__(self, name: str, address: str, stub: Any) -> None:
-        self._stub = stub
-        self._silent = f"the {name} service at {address} does not answer; see that it runs, then try again"
+    def __init__(self, name: str, place: str, service: Service) -> None:
+        self._service = service
+        self._silent = f"the {name} service at {place} does not answer; see that it runs, then try again"
 
     async def ask(self, method: str, request: object, deadline: Deadline) -> Any:
         """One answer for one request, within what is left of the deadline.
@@ -40,11 +39,8 @@ class Backend:
         Raises:
             KinoscoreError: what the service raised, as the same class.
         """
-        call = getattr(self._stub, method)
-        try:
-            return await call(request, timeout=deadline.require(), metadata=outgoing_metadata())
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, silent=self._silent) from error
+        with self._errors():
+            return await self._service.answer(method, request, deadline.require(), outgoing_metadata())
 
     async def ask_with_stream(self, method: str, requests: AsyncIterator[object], deadline: Deadline) -> Any:
         """One answer for a stream of requests, within what is left of the deadline.
@@ -53,8 +49,10 @@ class Backend:
             KinoscoreError: what the service raised, as the same class.
             Exception: whatever `requests` raised.
         """
-        async with self.stream(method, requests, deadline) as call:
-            return await call.answer()
+        with self._errors():
+            return await self._service.answer_to_stream(
+                method, requests, deadline.require(), outgoing_metadata()
+            )
 
     async def answers(self, method: str, requests: AsyncIterator[object]) -> AsyncGenerator[Any, None]:
         """The answers to a stream of requests, as they come, for as long as it takes.
@@ -64,75 +62,61 @@ class Backend:
         Raises:
             KinoscoreError: what the service raised, as the same class.
         """
-        call = getattr(self._stub, method)(metadata=outgoing_metadata())
-        try:
-            async with aclosing(answers_to_stream(call, requests)) as answers:
+        with self._errors():
+            async with aclosing(
+                self._service.answers_to_stream(method, requests, outgoing_metadata())
+            ) as answers:
                 async for answer in answers:
                     yield answer
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, silent=self._silent) from error
 
     @asynccontextmanager
     async def stream(
         self, method: str, requests: AsyncIterator[object], deadline: Deadline
-    ) -> "AsyncIterator[StreamCall]":
-        """A call that sends a stream of requests, within what is left of the deadline.
-
-        A call without an answer at the end of the block is cancelled: the service stops.
-        """
-        call = getattr(self._stub, method)(timeout=deadline.require(), metadata=outgoing_metadata())
-        answering = asyncio.create_task(answer_to_stream(call, requests))
+    ) -> "AsyncIterator[asyncio.Task[Any]]":
+        """`ask_with_stream` as a task. One without an answer at the end of the block is cancelled."""
+        answering = asyncio.create_task(self.ask_with_stream(method, requests, deadline))
         try:
-            yield StreamCall(call, answering, self._silent)
+            yield answering
         finally:
             answering.cancel()
-            call.cancel()
             await asyncio.gather(answering, return_exceptions=True)
 
-
-class StreamCall:
-    """A call under way.
-
-    Attributes:
-        answering: done when the call has ended.
-    """
-
-    def __init__(self, call: Any, answering: "asyncio.Task[Any]", silent: str) -> None:
-        self._call = call
-        self._silent = silent
-        self.answering = answering
-
-    async def answer(self) -> Any:
-        """The one answer.
-
-        Raises:
-            KinoscoreError: what the service raised, as the same class.
-            Exception: whatever the requests raised.
-        """
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
         try:
-            return await self.answering
+            yield
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, silent=self._silent) from error
 
 
 class Backends:
-    """The four services; equal addresses share a channel.
+    """The four services: each at an address, or one of this process. Equal addresses share a channel.
 
     Who makes one, closes it.
     """
 
-    def __init__(self, *, video: str, music: str, fusion: str, ranking: str) -> None:
-        self._channels = {
-            address: grpc.aio.insecure_channel(address, options=channel_options(address))
-            for address in (video, music, fusion, ranking)
-        }
-        channels = self._channels
-        self.video = Backend("video", video, video_pb2_grpc.VideoEncoderServiceStub(channels[video]))
-        self.music = Backend("music", music, music_pb2_grpc.MusicEncoderServiceStub(channels[music]))
-        self.fusion = Backend("fusion", fusion, fusion_pb2_grpc.FusionServiceStub(channels[fusion]))
-        self.ranking = Backend("ranking", ranking, ranking_pb2_grpc.RankingServiceStub(channels[ranking]))
+    def __init__(
+        self,
+        *,
+        video: str | LocalService,
+        music: str | LocalService,
+        fusion: str | LocalService,
+        ranking: str | LocalService,
+    ) -> None:
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self.video = self._backend("video", video, video_pb2_grpc.VideoEncoderServiceStub)
+        self.music = self._backend("music", music, music_pb2_grpc.MusicEncoderServiceStub)
+        self.fusion = self._backend("fusion", fusion, fusion_pb2_grpc.FusionServiceStub)
+        self.ranking = self._backend("ranking", ranking, ranking_pb2_grpc.RankingServiceStub)
 
     async def close(self) -> None:
-        """Closes the connections; calls that still run are cancelled."""
+        """Closes the connections; calls that still run over them are cancelled."""
         for channel in self._channels.values():
             await channel.close()
+
+    def _backend(self, name: str, place: str | LocalService, stub: Callable[[Any], Any]) -> Backend:
+        if isinstance(place, LocalService):
+            return Backend(name, "this process", place)
+        if place not in self._channels:
+            self._channels[place] = grpc.aio.insecure_channel(place, options=channel_options(place))
+        return Backend(name, place, RemoteService(stub(self._channels[place])))

@@ -8,10 +8,11 @@ that no equal clip is being encoded; where one has or is, the call is left. No p
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 from kinoscore import __version__
 from kinoscore.cache import Cache
-from kinoscore.recommend.backends import Backends, StreamCall
+from kinoscore.recommend.backends import Backends
 from kinoscore.recommend.fusing import fused
 from kinoscore.runtime.deadline import Deadline
 from kinoscore.runtime.metrics import CACHE_LOOKUPS
@@ -21,7 +22,7 @@ from kinoscore.v1 import common_pb2, video_pb2
 
 __all__ = ["ClipEncodings"]
 
-# From this size on a chunk is hashed in a thread: that takes half a millisecond.
+# Above this size a chunk is hashed in a thread: a smaller one takes less than going there does.
 _LARGE_BYTES = 256 * 1024
 
 
@@ -71,7 +72,7 @@ class ClipEncodings:
             return encoded
 
         async with self._backends.video.stream("EncodeClip", upload.requests(), deadline) as call:
-            await asyncio.wait([upload.arrived, call.answering], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([upload.arrived, call], return_when=asyncio.FIRST_COMPLETED)
             key = _cache_key(upload, settings.space)
             if not key:
                 return video_pb2.EncodeClipResponse.FromString(await work())
@@ -82,9 +83,9 @@ class ClipEncodings:
             return video_pb2.EncodeClipResponse.FromString(encoded)
 
     async def _encoded(
-        self, call: StreamCall, catalogue: str, deadline: Deadline, timer: StageTimer
+        self, call: "asyncio.Task[Any]", catalogue: str, deadline: Deadline, timer: StageTimer
     ) -> video_pb2.EncodeClipResponse:
-        clip: video_pb2.EncodeClipResponse = await call.answer()
+        clip: video_pb2.EncodeClipResponse = await call
         timer.include(clip.timings)
         clip.ClearField("timings")
         embeddings = [clip.clip, *clip.windows]
@@ -122,7 +123,7 @@ class _HeldUpload:
         async for chunk in self._chunks:
             whole = whole and chunk.WhichOneof("form") == "data"
             size += len(chunk.data)
-            if len(chunk.data) < _LARGE_BYTES:
+            if len(chunk.data) <= _LARGE_BYTES:
                 digest.update(chunk.data)
             else:
                 await asyncio.to_thread(digest.update, chunk.data)

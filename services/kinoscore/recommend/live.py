@@ -10,7 +10,7 @@ service, and in another front door.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -364,29 +364,17 @@ class _Session:
     async def _fused(
         self, answer: video_pb2.EncodeLiveResponse, deadline: Deadline, timer: StageTimer
     ) -> list[common_pb2.Embedding]:
-        embeddings = [answer.clip, *answer.windows]
+        # The only window is the clip itself.
+        windows = answer.windows if len(answer.windows) > 1 else ()
+        embeddings = [answer.clip, *windows]
         return await fused(self._backends, self._catalogue, self._space, embeddings, deadline, timer)
 
     async def _search(self, stream_seconds: float, deadline: Deadline, timer: StageTimer) -> bool:
         """Brings the list up to date; True where ranking could only give hits that it knew before."""
         wishes = self._wishes
         count = wishes.k + max(wishes.k, _CHALLENGERS) + len(self._list.skipped)
-        clip, *windows = self._query
-        request = ranking_pb2.SearchTracksRequest(
-            catalogue=self._catalogue,
-            space=self._space,
-            clip=clip,
-            windows=windows,
-            k=count,
-            weights=wishes.weights,
-            filter=wishes.filter,
-            compared_track_ids=self._list.tracks,
-            is_passing=True,
-        )
-        found: ranking_pb2.SearchTracksResponse = await self._backends.ranking.ask(
-            "SearchTracks", request, deadline
-        )
-        timer.include(found.timings)
+        listed = self._list.tracks
+        found = await self._found(wishes, count, listed, deadline, timer)
         hits = {hit.track.track_id: hit for hit in found.hits}
         if (wishes.filter, wishes.weights) != (self._proven.filter, self._proven.weights):
             self._list.clear()
@@ -402,7 +390,38 @@ class _Session:
         self._proven = wishes
         known = {**self._hits, **hits}
         self._hits = {track: known[track] for track in {*self._list.tracks, *hits}}
+        # Those that have just entered are known in brief only.
+        if entered := set(self._list.tracks).difference(listed):
+            whole = await self._found(wishes, 1, entered, deadline, timer)
+            self._hits |= {
+                hit.track.track_id: hit
+                for hit in (*whole.hits, *whole.compared)
+                if hit.track.track_id in entered
+            }
         return found.stale
+
+    async def _found(
+        self, wishes: _Wishes, count: int, listed: Iterable[str], deadline: Deadline, timer: StageTimer
+    ) -> ranking_pb2.SearchTracksResponse:
+        """The best tracks, and those listed: of these alone hits tell all."""
+        clip, *windows = self._query
+        request = ranking_pb2.SearchTracksRequest(
+            catalogue=self._catalogue,
+            space=self._space,
+            clip=clip,
+            windows=windows,
+            k=count,
+            weights=wishes.weights,
+            filter=wishes.filter,
+            compared_track_ids=listed,
+            is_passing=True,
+            is_brief=True,
+        )
+        found: ranking_pb2.SearchTracksResponse = await self._backends.ranking.ask(
+            "SearchTracks", request, deadline
+        )
+        timer.include(found.timings)
+        return found
 
 
 def _describe(update: recommend_pb2.RecommendLiveResponse, answer: video_pb2.EncodeLiveResponse) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Self
 
 from prometheus_client import (
@@ -87,20 +88,37 @@ class RequestMetrics:
     """
 
     def __init__(self, method: str) -> None:
-        self._labels = tuple(method.strip("/").split("/", 1))
-        _IN_FLIGHT.labels(*self._labels).inc()
+        self._series = _series_of(method)
+        self._series.in_flight.inc()
 
     def answered(self, reply: Any) -> None:
         """Takes the stages from a reply that tells them."""
         if "timings" in reply.DESCRIPTOR.fields_by_name:
-            for stage in _STAGES:
-                _STAGE.labels(*self._labels, stage).observe(getattr(reply.timings, f"{stage}_seconds"))
+            for field, stage in self._series.stages:
+                stage.observe(getattr(reply.timings, field))
 
     def ended(self, status: str, seconds: float) -> None:
         """The request is over; `status` is the name of a gRPC status."""
-        _IN_FLIGHT.labels(*self._labels).dec()
-        _REQUESTS.labels(*self._labels, status).inc()
-        _LATENCY.labels(*self._labels).observe(seconds)
+        self._series.in_flight.dec()
+        _REQUESTS.labels(*self._series.labels, status).inc()
+        self._series.latency.observe(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """The time series of one method, looked up once."""
+
+    labels: tuple[str, ...]
+    in_flight: Gauge
+    latency: Histogram
+    stages: tuple[tuple[str, Histogram], ...]
+
+
+@cache
+def _series_of(method: str) -> _Series:
+    labels = tuple(method.strip("/").split("/", 1))
+    stages = tuple((f"{stage}_seconds", _STAGE.labels(*labels, stage)) for stage in _STAGES)
+    return _Series(labels, _IN_FLIGHT.labels(*labels), _LATENCY.labels(*labels), stages)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from kinoscore.errors import FailedPrecondition, KinoscoreError
+from kinoscore.runtime.calls import LocalService
 from kinoscore.runtime.deadline import Deadline
 from kinoscore.runtime.interceptor import RequestInterceptor
 from kinoscore.runtime.metrics import MetricsEndpoint
@@ -119,17 +120,19 @@ class Server:
         self._address = ""
         self._metrics: MetricsEndpoint | None = None
 
-    def add(self, servicer: object) -> None:
-        """Adds a servicer; its class says which service it is."""
+    def add(self, servicer: object) -> LocalService:
+        """Adds a servicer; its class says which service it is. Returns the way to call it in this process."""
         for kind, name, register in _SERVICES:
             if isinstance(servicer, kind):
                 register(servicer, self._server)
+                local = LocalService(self._interceptor)
+                register(servicer, local)
                 self._names.append(name)
                 if isinstance(servicer, Checked):
                     self._checked[name] = servicer
                 if isinstance(servicer, Drained):
                     self._drained.append(servicer)
-                return
+                return local
         raise TypeError(f"{type(servicer).__name__} is no servicer of kinoscore.v1")
 
     def bind(self) -> str:

@@ -167,7 +167,7 @@ class ModelSettings(Settings):
         description="Hand frames and sound to Triton in shared memory; it must see this /dev/shm.",
     )
     inference_threads: int = Field(
-        0, ge=0, description="Threads that one model computes with; 0 takes as many as there are cores."
+        1, ge=0, description="Threads that one model computes with; 0 takes as many as there are cores."
     )
     inference_queue: int = Field(
         256, gt=0, description="Calls that may wait for one model; more are refused with RESOURCE_EXHAUSTED."

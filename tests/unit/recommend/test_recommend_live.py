@@ -92,7 +92,12 @@ class Ranking(ranking_pb2_grpc.RankingServiceServicer):
         if request.clip.content[0] in self.lost:
             raise Unavailable("the vector store does not answer")
         hits = [
-            ranking_pb2.Hit(rank=rank, score=1.0 / rank, track=common_pb2.TrackMetadata(track_id=track))
+            ranking_pb2.Hit(
+                rank=rank,
+                score=1.0 / rank,
+                track=common_pb2.TrackMetadata(track_id=track),
+                reasons=["near"] if track in request.compared_track_ids else [],
+            )
             for rank, track in enumerate("ab", 1)
         ]
         stale = request.clip.content[0] in self.stale
@@ -232,12 +237,19 @@ async def test_old_hits_of_a_ranking_whose_store_is_silent_are_told_as_such(hous
     assert [update.stale for update in (*running, last)] == [False, True, False, False]
 
 
-async def test_one_search_an_update_in_the_space_the_session_began_in(house: House) -> None:
-    await house.live(b"1", b"2", catalogue="c", filter="", k=3)
-    assert len(house.ranking.searches) == 2
-    for search in house.ranking.searches:
+async def test_one_search_an_update_in_the_space_the_session_began_in_and_one_for_tracks_that_enter(
+    house: House,
+) -> None:
+    first, second, _ = await house.live(b"1", b"2", catalogue="c", filter="", k=3)
+    assert first.changes.entered_track_ids == ["a", "b"]
+    assert not second.changes.entered_track_ids
+    assert [hit.reasons for update in (first, second) for hit in update.hits] == [["near"]] * 4
+    searches = house.ranking.searches
+    assert [sorted(search.compared_track_ids) for search in searches] == [[], ["a", "b"], ["a", "b"]]
+    for search in searches:
         assert (search.catalogue, search.space) == ("c", SPACE)
-        assert search.k > 3
+    assert searches[0].k > 3
+    assert searches[2].k > 3
 
 
 async def test_an_expired_token_is_refused_and_a_lost_session_is_not_found() -> None:

@@ -118,7 +118,8 @@ async def test_the_callers_own_deadline_wins_over_the_default() -> None:
     async with serving(look, default_deadline_seconds=1.0) as (_, stub, _):
         await stub.Fuse(fusion_pb2.FuseRequest(), timeout=60)
         await stub.Fuse(fusion_pb2.FuseRequest())
-    assert 50 < seen[0] <= 60
+    # gRPC rounds a timeout up on its way, by a tenth of a second at this length.
+    assert 50 < seen[0] <= 61
     assert 0 < seen[1] <= 1
 
 
