@@ -8,8 +8,9 @@ sets; where a docstring says "our choice", the decision is ours.
     networks     fixed front ends, backbones, encoders and heads of both modalities, the fused space
     losses       one module a loss, pure functions
     data         a world of paired files, decoded once into a memory-mapped cache; pairs given as features
-    training     the loop, checkpoints, the run folder
-    evaluation   recall, ranks, intervals, the oracle
+    training     the loop, devices, checkpoints, the run folder and its model card
+    evaluation   recall, ranks, intervals, the oracle, items that occur twice
+    plots        figures as PNG
     baselines    existing methods, one module each, behind one interface
     benchmark    all methods on the same pairs, folds and budget
     export       torch to ONNX: the model repository that the services load

@@ -6,17 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from dualpath.benchmark_command import benchmark
-from dualpath.config import NetworkConfig, TrainingConfig
+from dualpath.config import ACCELERATORS, PRECISIONS, NetworkConfig, TrainingConfig
+from dualpath.config_file import config_option, training_numbers
+from dualpath.evaluate_command import evaluate
+from dualpath.feature_run_commands import export_feature_run, fit_on_features
+from dualpath.features_command import features
+from dualpath.opening import open_data
+from dualpath.progress import Bar
 from kinoscore.errors import KinoscoreError
 
 __all__ = ["main"]
 
 _TRAINING = TrainingConfig()
 _NETWORK = NetworkConfig()
-_SPLITS = click.Choice(["train", "validation", "test"])
 _FOLDER = click.Path(file_okay=False, path_type=Path)
+_DATA = click.Path(path_type=Path)
 
 
 def main() -> None:
@@ -46,12 +53,17 @@ def commands() -> None:
       dualpath fit --data world --run runs/first
       dualpath evaluate runs/first --data world --split test --gallery 500
       dualpath export runs/first --repository models/repository
+    On your own files, a CSV with the columns video and music:
+      dualpath fit --data pairs.csv --run runs/mine
+      dualpath features --data pairs.csv --out features
     Against existing methods, on real pairs given as features:
       dualpath benchmark muvisync --data datasets/muvisync
     """
 
 
 commands.add_command(benchmark)
+commands.add_command(evaluate)
+commands.add_command(features)
 
 
 @commands.command()
@@ -71,14 +83,22 @@ def generate(world: Path, train: int, validation: int, test: int, seed: int, wor
 
     for split, count in (("train", train), ("validation", validation), ("test", test)):
         if count:
-            with _Bar(f"rendering {split}") as bar:
+            with Bar(f"rendering {split}") as bar:
                 write_world(world, split, count, seed, workers=workers, progress=bar.update)
 
 
 @commands.command()
-@click.option("--data", required=True, type=_FOLDER, help="The world to train on.")
+@config_option
+@click.option("--data", required=True, type=_DATA, help="A world, a CSV of files, or a folder of files.")
 @click.option("--run", "run_path", required=True, type=_FOLDER, help="The run folder to write.")
-@click.option("--cache", type=_FOLDER, help="Decoded arrays; they are made once.  [default: DATA/cache]")
+@click.option(
+    "--features",
+    type=click.Choice(["muvisync", "emomv", "mgsv"]),
+    help="DATA holds features in this layout, no media; `export` then writes heads on features.",
+)
+@click.option(
+    "--cache", type=_FOLDER, help="Decoded arrays; made once.  [default: DATA/cache; NAME.cache beside a CSV]"
+)
 @click.option("--resume", is_flag=True, help="Go on from the last whole epoch of this run.")
 @click.option("--epochs", default=_TRAINING.epochs, help="Passes over the training pairs.")
 @click.option(
@@ -93,10 +113,34 @@ def generate(world: Path, train: int, validation: int, test: int, seed: int, wor
 @click.option("--patience", default=_TRAINING.patience, help="Epochs without a better validation score.")
 @click.option("--threads", default=_TRAINING.threads, help="CPU threads, and processes that decode.")
 @click.option("--seed", default=_TRAINING.seed)
-@click.option("--frame-backbone", default=_NETWORK.frame_backbone, help="small, or torchvision:NAME.")
-@click.option("--window-backbone", default=_NETWORK.window_backbone, help="small, or torchvision:NAME.")
 @click.option(
-    "--weights", default="", help="Of the frame backbone: a file, or the name of torchvision weights."
+    "--accelerator",
+    type=click.Choice(ACCELERATORS),
+    default=_TRAINING.accelerator,
+    help="auto: a GPU if any.",
+)
+@click.option("--devices", default=_TRAINING.devices, help="GPUs (or CPU processes) that share each batch.")
+@click.option("--precision", type=click.Choice(PRECISIONS), default=_TRAINING.precision)
+@click.option("--tensorboard", is_flag=True, help="Also write RUN/tensorboard; needs the extra tensorboard.")
+@click.option(
+    "--frame-backbone",
+    default=_NETWORK.frame_backbone,
+    help="none, small, torchvision:NAME, open_clip:NAME or transformers:NAME.",
+)
+@click.option(
+    "--window-backbone",
+    default=_NETWORK.window_backbone,
+    help="Of log-mel music: none, small or torchvision:NAME.",
+)
+@click.option(
+    "--weights", default="", help="Of the frame backbone: file:PATH, or the name of published ones."
+)
+@click.option("--window-weights", default="", help="Of the window backbone, likewise.")
+@click.option("--freeze-backbones", is_flag=True, help="Those that have weights do not learn.")
+@click.option(
+    "--backbone-learning-rate",
+    default=_TRAINING.backbone_learning_rate,
+    help="Of the backbones; 0 is that of the rest.",
 )
 @click.option(
     "--shared-encoder/--separate-encoders", default=True, help="One content encoder for both modalities."
@@ -110,19 +154,41 @@ def generate(world: Path, train: int, validation: int, test: int, seed: int, wor
 @click.option(
     "--world-labels/--no-world-labels", default=True, help="Also learn theme and attributes of the index."
 )
-def fit(**options: Any) -> None:
-    """Trains the network on a world and keeps the epoch that validates best.
+@click.pass_context
+def fit(context: click.Context, **options: Any) -> None:
+    """Trains the network on pairs of media files and keeps the epoch that validates best.
+
+    \b
+    DATA is one of
+      a world          see dualpath generate
+      a CSV            video,music[,split][,emotion][,valence,arousal][,video_start,music_start]
+                       paths relative to the CSV; music may be empty: the video's own sound
+      a folder         videos/NAME.* and music/NAME.*; without music/, each video's own sound
+
+    Where no split is listed, the content's digest chooses it: of ten contents eight are for training, one for
+    validation, one for test. A longer video gives its middle 12 s. With it go the same 12 s of its own sound,
+    or of music of the same length, else the middle of the music; video_start and music_start (the second of
+    the music that sounds at the beginning of the video) say it otherwise. Emotions are joyful, tense, sad,
+    calm, neutral, or numbers in -1..1; without any, the losses that need one are left out.
 
     Every epoch ends with a checkpoint; run the same command with --resume to go on. The switches at the end
     take single ideas of the method away, to see what each of them brings.
     """
+    if options["features"]:
+        given = {
+            name for name in options if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        }
+        fit_on_features(options, given)
+        return
+
     from dualpath.data.cache import open_cache
-    from dualpath.data.index import read_index
+    from dualpath.data.emotion import check_emotion
     from dualpath.training.loop import Split, fit
+    from dualpath.training.origin import describe_origin
     from dualpath.training.run_folder import RunFolder
 
-    data, cache = options["data"], options["cache"] or options["data"] / "cache"
-    indexes = {name: read_index(data, name) for name in ("train", "validation")}
+    source = open_data(options["data"], ("train", "validation"), options["cache"], options["threads"])
+    indexes = source.splits
     labelled = options["world_labels"]
     network = NetworkConfig(
         frame_backbone=options["frame_backbone"],
@@ -136,93 +202,45 @@ def fit(**options: Any) -> None:
         themes=len(indexes["train"].theme_names) if labelled else 0,
         attributes=len(indexes["train"].attribute_names) if labelled else 0,
     )
+    numbers: dict[str, Any] = training_numbers()
+    if not options["distinguish"]:
+        numbers = {**numbers, "distinguish_weight": 0.0}
     training = TrainingConfig(
-        distinguish_weight=_TRAINING.distinguish_weight if options["distinguish"] else 0.0,
+        **numbers,
         **{
             name: options[name]
             for name in (
                 *("epochs", "minutes", "batch_size", "learning_rate", "augmentation"),
-                *("polarity_factor", "patience", "threads", "seed"),
+                *("polarity_factor", "patience", "threads", "seed", "accelerator", "devices", "precision"),
+                *("freeze_backbones", "backbone_learning_rate"),
             )
         },
     )
+    note = check_emotion(indexes["train"], distinguish=training.distinguish_weight > 0)
+    if note:
+        click.echo(note, err=True)
     splits = {}
     for name, index in indexes.items():
-        with _Bar(f"decoding {name}") as bar:
-            arrays = open_cache(cache / name, index, network, workers=options["threads"], progress=bar.update)
+        with Bar(f"decoding {name}") as bar:
+            arrays = open_cache(
+                source.cache / name, index, network, workers=options["threads"], progress=bar.update
+            )
         splits[name] = Split(index, arrays)
-    summary = fit(
-        RunFolder(options["run_path"]),
+    run = RunFolder(options["run_path"])
+    fit(
+        run,
         splits["train"],
         splits["validation"],
         network,
         training,
         weights=options["weights"],
+        window_weights=options["window_weights"],
         resume=options["resume"],
+        tensorboard=options["tensorboard"],
+        origin=describe_origin(sys.argv[1:]),
         progress=click.echo,
     )
-    click.echo(
-        f"best epoch {summary['best_epoch']} of {summary['epochs']}, "
-        f"validation {100 * summary['validation_score']:.2f}; ranking weights {summary['weights']}"
-    )
-
-
-@commands.command()
-@click.argument("run", type=_FOLDER)
-@click.option("--data", required=True, type=_FOLDER, help="The world to measure on.")
-@click.option("--cache", type=_FOLDER, help="Decoded arrays.  [default: DATA/cache]")
-@click.option("--split", type=_SPLITS, default="test")
-@click.option("--gallery", default=500, help="Pairs a gallery; several galleries are averaged.")
-@click.option("--threads", default=_TRAINING.threads, help="CPU threads, and processes that decode.")
-def evaluate(run: Path, data: Path, cache: Path | None, split: str, gallery: int, threads: int) -> None:
-    """Prints retrieval figures of the model in RUN, beside an oracle and a random order.
-
-    The oracle sees the theme and the cues that each side renders, and knows how the world was drawn: the most
-    that any model could reach. The figures are written to RUN/evaluation-SPLIT.json too.
-    """
-    import torch
-
-    from dualpath.data.cache import open_cache
-    from dualpath.data.index import emotion_labels, read_index
-    from dualpath.evaluation.embeddings import embed, similarity
-    from dualpath.evaluation.oracle import oracle_similarity, read_rendered_cues, theme_similarity
-    from dualpath.evaluation.report import compare, emotion_figures, format_table
-    from dualpath.training.run_folder import RunFolder
-
-    torch.set_num_threads(threads)
-    folder = RunFolder(run)
-    network, weights = folder.load_best(), folder.read_json("summary")["weights"]
-    index = read_index(data, split)
-    with _Bar(f"decoding {split}") as bar:
-        arrays = open_cache(
-            (cache or data / "cache") / split, index, network.config, workers=threads, progress=bar.update
-        )
-    embeddings = embed(network, arrays, index)
-    cues = read_rendered_cues(data / split / "index.csv")
-    alone = {name: {**dict.fromkeys(("fused", "content", "emotion"), 0.0), name: 1.0} for name in weights}
-    matrices = {
-        "model": similarity(embeddings, weights),
-        **{name: similarity(embeddings, one) for name, one in alone.items()},
-        "theme": theme_similarity(cues, cues),
-        "oracle": oracle_similarity(cues, cues),
-    }
-    rows = compare(matrices, gallery)
-    click.echo(format_table(rows))
-    labels = emotion_labels(index.valence_arousal)
-    emotion = {
-        side: emotion_figures(
-            values.valence_arousal, index.valence_arousal, values.probabilities.argmax(axis=1), labels
-        )
-        for side, values in (("video", embeddings.video), ("music", embeddings.music))
-    }
-    for side, values in emotion.items():
-        click.echo(
-            f"{side}: " + ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in values.items())
-        )
-    folder.write_json(
-        f"evaluation-{split}",
-        {"retrieval": [row.as_dict() for row in rows], "emotion": emotion, "pairs": len(index)},
-    )
+    run.write_json("data", {"kind": source.kind, "name": options["data"].name, "notes": list(source.notes)})
 
 
 @commands.command()
@@ -239,15 +257,25 @@ def export(run: Path, repository: Path, note: str, target: str) -> None:
     """Writes the model repository that the services load: five ONNX models and kinoscore.json.
 
     Each model is compared with torch before the repository takes its place. A service runs the models
-    in-process whatever the target.
+    in-process whatever the target. Of a run of `fit --features`, the two heads are written and the manifest
+    names the features that they need; the services refuse such a repository.
     """
+    if (run / "features.pt").is_file():  # see `training.feature_run`
+        export_feature_run(run, repository, note, target)
+        return
+
     from dualpath.export.repository import export_repository
+    from dualpath.training.origin import manifest_origin
     from dualpath.training.run_folder import RunFolder
     from kinoscore.inference.targets import Target, TargetOptions
     from kinoscore.world import WORLD_VERSION
 
     folder = RunFolder(run)
     network, summary, config = folder.load_best(), folder.read_json("summary"), folder.read_json("config")
+    pairs = summary["training_pairs"]
+    data = {"world_version": WORLD_VERSION, "data": note or f"generated world, {pairs} pairs"}
+    if (run / "data.json").is_file() and folder.read_json("data")["kind"] == "files":
+        data = {"data": note or f"media files of {folder.read_json('data')['name']}, {pairs} pairs"}
     space = export_repository(
         network,
         repository,
@@ -255,9 +283,8 @@ def export(run: Path, repository: Path, note: str, target: str) -> None:
         weights=summary["weights"],
         neutral_band=config["training"]["neutral_band"],
         training={
-            "world_version": WORLD_VERSION,
-            "data": note or f"generated world, {summary['training_pairs']} pairs",
-            "command": "dualpath fit",
+            **data,
+            **manifest_origin(config),
             "configuration": config["training"],
             "seed": config["training"]["seed"],
             "epochs": summary["epochs"],
@@ -277,24 +304,3 @@ def export(run: Path, repository: Path, note: str, target: str) -> None:
     )
     size = sum(file.stat().st_size for file in repository.rglob("*") if file.is_file())
     click.echo(f"{repository}: space {space}, {size / 1e6:.1f} MB")
-
-
-class _Bar:
-    """A progress bar on a terminal; silent elsewhere."""
-
-    def __init__(self, label: str) -> None:
-        self._bar = click.progressbar(length=1, label=label, file=sys.stderr)
-        self._done = 0
-
-    def __enter__(self) -> "_Bar":
-        self._bar.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.__exit__(None, None, None)
-
-    def update(self, done: int, total: int) -> None:
-        """Moves the bar to `done` of `total`."""
-        self._bar.length = total
-        self._bar.update(done - self._done)
-        self._done = done

@@ -1,15 +1,28 @@
 """The numbers of a model and the switches of the method: frozen values that travel with every checkpoint."""
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from kinoscore.errors import InvalidRequest
 
-__all__ = ["EMOTION_LABELS", "Dimensions", "MusicNumbers", "NetworkConfig", "TrainingConfig", "VideoNumbers"]
+__all__ = [
+    "ACCELERATORS",
+    "EMOTION_LABELS",
+    "PRECISIONS",
+    "Dimensions",
+    "MusicNumbers",
+    "NetworkConfig",
+    "TrainingConfig",
+    "VideoNumbers",
+    "nearest",
+]
 
 EMOTION_LABELS = ("joyful", "tense", "sad", "calm", "neutral")
 """Quadrants Q1..Q4 of valence x arousal, and the neighbourhood of the origin."""
+ACCELERATORS = ("auto", "cpu", "cuda")
+PRECISIONS = ("32", "bf16", "16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +66,8 @@ class NetworkConfig:
     """What the network is. Every idea of the publication is one switch, so that an ablation is one flag.
 
     Attributes:
-        frame_backbone: "small" (ours, made for one CPU core) or "torchvision:NAME".
-        window_backbone: the same choice, for log-mel windows.
+        frame_backbone: "small" (ours, made for one CPU core) or another of `dualpath.networks.backbones`.
+        window_backbone: of log-mel windows.
         shared_encoder: one content encoder for both modalities (else one each).
         decoders: reconstruct each modality's summary from its content embedding.
         emotion_path: the fused space sees the emotion embedding (else zeros in its place).
@@ -119,6 +132,12 @@ class TrainingConfig:
         temperature: of InfoNCE and of the contrastive distinguish loss.
         average_decay: of the exponential moving average of the weights, which is what is evaluated and
             exported.
+        freeze_backbones: those that begin with weights do not learn.
+        backbone_learning_rate: of the backbones; 0 is that of the rest. Both follow one schedule.
+        batch_size: over all devices.
+        accelerator: "cpu", "cuda", or "auto", which is cuda where there is a GPU.
+        devices: GPUs, or processes of the CPU.
+        precision: "32"; "bf16" or "16" (GPU only) compute the network in half precision where that is safe.
     """
 
     epochs: int = 20
@@ -146,10 +165,30 @@ class TrainingConfig:
     frame_emotion_weight: float = 0.2
     theme_weight: float = 1.0
     attribute_weight: float = 3.0
+    freeze_backbones: bool = False
+    backbone_learning_rate: float = 0.0
+    accelerator: str = "auto"
+    devices: int = 1
+    precision: str = "32"
 
     def __post_init__(self) -> None:
         if self.batch_size < 2:
             raise InvalidRequest("batch_size must be at least 2: a pair needs a negative", field="batch_size")
+        if self.learning_rate <= 0 or self.backbone_learning_rate < 0:
+            raise InvalidRequest("a learning rate is above 0; of the backbones, 0 is that of the rest")
+        if self.accelerator not in ACCELERATORS:
+            raise InvalidRequest(
+                f"accelerator is one of {', '.join(ACCELERATORS)}, not {self.accelerator!r}",
+                field="accelerator",
+            )
+        if self.precision not in PRECISIONS:
+            raise InvalidRequest(
+                f"precision is one of {', '.join(PRECISIONS)}, not {self.precision!r}", field="precision"
+            )
+        if self.devices < 1 or self.batch_size % self.devices:
+            raise InvalidRequest(
+                f"a batch of {self.batch_size} cannot be shared among {self.devices} devices", field="devices"
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint or a JSON file."""
@@ -170,4 +209,12 @@ def _refuse_unknown_keys(cls: type, values: Mapping[str, Any]) -> None:
     known = {entry.name for entry in fields(cls)}
     unknown = sorted(set(values) - known)
     if unknown:
-        raise InvalidRequest(f"{cls.__name__} has no key {unknown[0]!r}", field=unknown[0])
+        raise InvalidRequest(
+            f"{cls.__name__} has no key {unknown[0]!r}{nearest(unknown[0], known)}", field=unknown[0]
+        )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """ " (did you mean ...?)" with the known name most like this one, or "" where none is alike."""
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {found[0]!r}?)" if found else ""

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from dualpath.baselines.cca import Cca, Projections
-from dualpath.baselines.method import Kind, Settings, unit
+from dualpath.baselines.method import Kind, Settings, stranger_deviations, unit
 from dualpath.data.features.pairs import FeaturePairs
 from dualpath.networks.canonical import canonical_directions
 from dualpath.networks.course import CourseStandard
@@ -54,19 +54,20 @@ class _Aligned:
         pairs: FeaturePairs,
     ) -> None:
         self._whole, self._standards, self._maps, self._weight = whole, standards, maps, weight
-        strangers = ~np.eye(len(pairs), dtype=bool)
-        self._scales = [
-            max(float(part[strangers].std()), 1e-6) for part in self._parts(pairs.video, pairs.music)
-        ]
+        self._scale = stranger_deviations(self._parts, pairs)
 
-    def _parts(self, video: NDArray[np.float32], music: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    def _parts(
+        self, video: NDArray[np.float32], music: NDArray[np.float32]
+    ) -> dict[str, NDArray[np.float32]]:
         left, right = (
             unit((standard(torch.from_numpy(side)).numpy() @ directions).reshape(len(side), -1))
             for side, standard, directions in zip((video, music), self._standards, self._maps, strict=True)
         )
-        return [self._whole.similarity(video, music), left @ right.T]
+        return {"whole": self._whole.similarity(video, music), "course": left @ right.T}
 
     def similarity(self, video: NDArray[np.float32], music: NDArray[np.float32]) -> NDArray[np.float32]:
-        whole, course = self._parts(video, music)
-        result: NDArray[np.float32] = whole / self._scales[0] + self._weight * course / self._scales[1]
+        parts = self._parts(video, music)
+        result: NDArray[np.float32] = (
+            parts["whole"] / self._scale["whole"] + self._weight * parts["course"] / self._scale["course"]
+        )
         return result

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from dualpath.data.features.pairs import FeaturePairs
 
-__all__ = ["Fitted", "Kind", "Method", "Settings", "TwoBranches", "pool", "unit"]
+__all__ = ["Fitted", "Kind", "Method", "Settings", "TwoBranches", "pool", "stranger_deviations", "unit"]
+
+_STRANGERS_OF = 2000
 
 Settings = Mapping[str, Any]
 
@@ -79,6 +81,22 @@ def pool(tokens: NDArray[np.float32], spread: bool = True) -> NDArray[np.float32
     """[n, t, d] -> the mean over time [n, d], or mean and deviation [n, 2 d]."""
     mean = tokens.mean(axis=1)
     return np.concatenate([mean, tokens.std(axis=1)], axis=1) if spread else mean
+
+
+def stranger_deviations(
+    parts: Callable[[NDArray[np.float32], NDArray[np.float32]], Mapping[str, NDArray[np.float32]]],
+    pairs: FeaturePairs,
+) -> dict[str, float]:
+    """Deviation of each of several similarities over pairs that do not belong together.
+
+    Of the first 2,000 pairs, whose 4 million strangers are enough.
+    """
+    few = slice(_STRANGERS_OF)
+    strangers = ~np.eye(len(pairs.video[few]), dtype=bool)
+    return {
+        name: max(float(values[strangers].std()), 1e-6)
+        for name, values in parts(pairs.video[few], pairs.music[few]).items()
+    }
 
 
 def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -6,5 +6,6 @@ tuning    the same number of tuning trials for every method
 methods   the methods by name
 results   a file for each method, repetition and fold: what is there is not repeated
 run       the loop over all of it
+end_to_end, world_methods, world   the methods on a generated world, and the loop over them
 tables    text, CSV, JSON and Markdown, with paired intervals against the best baseline
 """

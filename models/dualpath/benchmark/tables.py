@@ -3,37 +3,54 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dualpath.baselines.method import Kind, Method
+from dualpath.baselines.method import Kind
 from dualpath.benchmark.results import Unit
 from dualpath.data.features.pairs import FeaturePairs
 from dualpath.evaluation.matching import area_under_curve
 from dualpath.evaluation.retrieval import RECALL_AT, bootstrap_interval, random_figures
 
-__all__ = ["Row", "as_csv", "as_markdown", "as_text", "match_rows", "retrieval_rows"]
+__all__ = ["Named", "Row", "as_csv", "as_markdown", "as_text", "match_rows", "retrieval_rows"]
 
 Row = dict[str, Any]
+
+
+class Named(Protocol):
+    """What a table must know of a method."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def kind(self) -> Kind: ...
+
+
 _DRAWS = 1000
 
 
-def retrieval_rows(units: Sequence[Unit], methods: Sequence[Method]) -> list[Row]:
+def retrieval_rows(
+    units: Sequence[Unit], methods: Sequence[Named], *, at: int = 10, gallery: int | None = None
+) -> list[Row]:
     """One row a method and direction, "both" first, and what a random order reaches.
 
     Recalls in percent. Intervals are 95 % bootstraps over pairs: a pair counts once, with the mean over its
-    repetitions and directions. `difference` is R@10 less that of the best baseline, pair by pair.
+    repetitions and directions. `difference` is R@`at` less that of the best baseline, pair by pair.
+
+    Args:
+        gallery: of how many pairs, where that is not the rows of a unit.
     """
     found = {method.name: _of(units, method.name) for method in methods}
-    hits = {name: _hits_by_pair(of) for name, of in found.items()}
+    hits = {name: _hits_by_pair(of, at) for name, of in found.items()}
     best = _best_baseline({name: float(values.mean()) for name, values in hits.items()}, methods)
     rows = []
     for method in methods:
         values = hits[method.name]
         low, high = bootstrap_interval(100.0 * values)
-        row: Row = {"R@10 low": low, "R@10 high": high}
+        row: Row = {f"R@{at} low": low, f"R@{at} high": high}
         if best is not None and method.name != best:
             difference = 100.0 * (values - hits[best])
             row |= _difference(float(difference.mean()), bootstrap_interval(difference), best)
@@ -54,12 +71,12 @@ def retrieval_rows(units: Sequence[Unit], methods: Sequence[Method]) -> list[Row
                     **{f"R@{k}": 100.0 * float((ranks <= k).mean()) for k in RECALL_AT},
                     "median rank": float(np.median(ranks)),
                     "MRR": float((1.0 / ranks).mean()),
-                    "gallery": _gallery(found[method.name]),
+                    "gallery": _gallery(found[method.name], gallery),
                     "seconds": float(np.mean([unit.seconds for unit in found[method.name]])),
                     **(row if direction == "both" else {}),
                 }
             )
-    chance = random_figures(round(np.mean([len(unit.rows) for unit in units])))
+    chance = random_figures(gallery or round(np.mean([len(unit.rows) for unit in units])))
     rows.append(
         {
             "method": "(chance)",
@@ -68,13 +85,13 @@ def retrieval_rows(units: Sequence[Unit], methods: Sequence[Method]) -> list[Row
             **{f"R@{k}": 100.0 * chance.recall[k] for k in RECALL_AT},
             "median rank": chance.median_rank,
             "MRR": chance.mean_reciprocal_rank,
-            "gallery": _gallery(units),
+            "gallery": _gallery(units, gallery),
         }
     )
     return rows
 
 
-def match_rows(units: Sequence[Unit], methods: Sequence[Method], pairs: FeaturePairs) -> list[Row]:
+def match_rows(units: Sequence[Unit], methods: Sequence[Named], pairs: FeaturePairs) -> list[Row]:
     """One row a method: area under the curve of match against mismatch, mean over repetitions, in percent.
 
     Scores are percentiles within their fold, pooled over the folds of a repetition. Intervals are 95 %
@@ -148,21 +165,16 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 _TEXT_COLUMNS = 2
-_HIDDEN = (
-    "kind",
-    "seconds",
-    "R@10 low",
-    "R@10 high",
-    "AUC low",
-    "AUC high",
-    "difference low",
-    "difference high",
-)
+_HIDDEN = ("kind", "seconds")
 
 
 def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """What a reader sees: intervals beside their figure, and no column that is only for programs."""
-    columns = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in _HIDDEN]
+    columns = [
+        name
+        for name in dict.fromkeys(name for row in rows for name in row)
+        if name not in _HIDDEN and not name.endswith((" low", " high"))
+    ]
     return columns, [[_cell(row, name) for name in columns] for row in rows]
 
 
@@ -182,18 +194,20 @@ def _of(units: Sequence[Unit], method: str) -> list[Unit]:
     return [unit for unit in units if unit.method == method]
 
 
-def _gallery(units: Sequence[Unit]) -> str:
+def _gallery(units: Sequence[Unit], gallery: int | None) -> str:
+    if gallery is not None:
+        return str(gallery)
     sizes = sorted({len(unit.rows) for unit in units})
     return str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]}-{sizes[-1]}"
 
 
-def _hits_by_pair(units: Sequence[Unit]) -> NDArray[np.float64]:
-    """Share of R@10 hits of each pair over repetitions and directions, pairs in a fixed order: [pairs]."""
+def _hits_by_pair(units: Sequence[Unit], at: int) -> NDArray[np.float64]:
+    """Share of R@`at` hits of each pair over repetitions and directions, pairs in a fixed order: [pairs]."""
     hits: dict[str, list[bool]] = {}
     for unit in units:
         for ranks in unit.measured.values():
             for identifier, rank in zip(unit.rows, ranks, strict=True):
-                hits.setdefault(identifier, []).append(rank <= 10)
+                hits.setdefault(identifier, []).append(rank <= at)
     return np.array([np.mean(hits[identifier]) for identifier in sorted(hits)])
 
 
@@ -217,7 +231,7 @@ def _group_draws(groups: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     ]
 
 
-def _best_baseline(figures: Mapping[str, float], methods: Sequence[Method]) -> str | None:
+def _best_baseline(figures: Mapping[str, float], methods: Sequence[Named]) -> str | None:
     baselines = [method.name for method in methods if method.kind is Kind.BASELINE]
     return max(baselines, key=lambda name: figures[name]) if baselines else None
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from dualpath.baselines.method import Fitted
 from dualpath.data.features.pairs import FeaturePairs
 from dualpath.evaluation.matching import area_under_curve, percentiles
+from dualpath.evaluation.report import galleries
 from dualpath.evaluation.retrieval import RECALL_AT, ranks, recall_at
 
 __all__ = ["Matching", "Measured", "Retrieval", "Task", "task_of"]
@@ -34,13 +35,22 @@ class Task(Protocol):
 
 
 class Retrieval:
-    """Each video searches all music of its fold, and the reverse."""
+    """Each video searches all music of its fold, or of its gallery, and the reverse.
+
+    Args:
+        gallery: pairs are cut into galleries of this many, one after the other, and a rest is left out;
+            without it all are one gallery.
+    """
 
     name = "retrieval"
 
+    def __init__(self, gallery: int | None = None) -> None:
+        self.gallery = gallery
+
     def rows(self, pairs: FeaturePairs) -> FeaturePairs:
         """See `Task`."""
-        return pairs.matching()
+        pairs = pairs.matching()
+        return pairs.rows(np.concatenate(self._galleries(len(pairs))))
 
     def score(self, fitted: Fitted, pairs: FeaturePairs) -> float:
         """Mean of R@1, 5, 10 and 25 over both directions: smoother than one of them."""
@@ -49,8 +59,18 @@ class Retrieval:
 
     def measure(self, fitted: Fitted, pairs: FeaturePairs) -> Measured:
         """Ranks of each direction."""
-        matrix = fitted.similarity(pairs.video, pairs.music)
-        return {"video to music": ranks(matrix).tolist(), "music to video": ranks(matrix.T).tolist()}
+        return self.ranks(fitted.similarity(pairs.video, pairs.music))
+
+    def ranks(self, matrix: NDArray[np.floating[Any]]) -> Measured:
+        """Ranks of each direction, from similarities [videos, tracks] whose diagonal holds the pairs."""
+        parts = [matrix[np.ix_(rows, rows)] for rows in self._galleries(len(matrix))]
+        return {
+            "video to music": np.concatenate([ranks(part) for part in parts]).tolist(),
+            "music to video": np.concatenate([ranks(part.T) for part in parts]).tolist(),
+        }
+
+    def _galleries(self, pairs: int) -> list[NDArray[np.int64]]:
+        return galleries(pairs, pairs if self.gallery is None else self.gallery)
 
 
 class Matching:

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dualpath.data.cache import PairArrays
-from dualpath.data.index import PairIndex, emotion_labels
+from dualpath.data.index import PairIndex, emotion_labels, same_item
 from dualpath.networks.music_spectra import Spectra
 
-__all__ = ["Batch", "gather"]
+__all__ = ["Batch", "gather", "shared_items", "to_device"]
 
 
 class Batch(NamedTuple):
@@ -20,8 +20,9 @@ class Batch(NamedTuple):
     Attributes:
         pictures: uint8 [n, 24, 3, 40, 64]; texture [n, 24, 333]; frame_mask [n, 24].
         spectra, statistics: of [n, 4] windows; valid [n, 4].
-        valence_arousal: [n, 2]; labels, themes: int64 [n].
+        valence_arousal: [n, 2], NaN where it is not known; labels, themes: int64 [n], without meaning there.
         video_attributes, music_attributes: [n, a].
+        same_item: bool [n, n], rows that share a video or a track with another.
     """
 
     pictures: Tensor
@@ -35,6 +36,7 @@ class Batch(NamedTuple):
     themes: Tensor
     video_attributes: Tensor
     music_attributes: Tensor
+    same_item: Tensor
 
 
 def gather(arrays: PairArrays, index: PairIndex, rows: NDArray[np.int64]) -> Batch:
@@ -56,4 +58,20 @@ def gather(arrays: PairArrays, index: PairIndex, rows: NDArray[np.int64]) -> Bat
         themes=torch.from_numpy(index.themes[rows]),
         video_attributes=floats(index.video_attributes),
         music_attributes=floats(index.music_attributes),
+        same_item=shared_items(index, rows),
+    )
+
+
+def shared_items(index: PairIndex, rows: NDArray[np.int64]) -> Tensor:
+    """bool [r, r], which of these rows share a video or a track with another."""
+    return torch.from_numpy(same_item(index.items(rows), len(rows)))
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The same batch there; itself where it is there already."""
+    return Batch(
+        *(
+            Spectra(*(part.to(device) for part in field)) if isinstance(field, Spectra) else field.to(device)
+            for field in batch
+        )
     )

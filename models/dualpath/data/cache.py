@@ -11,7 +11,7 @@ import multiprocessing
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 
 from dualpath.config import MusicNumbers, NetworkConfig, VideoNumbers
 from dualpath.data.index import PairIndex
+from dualpath.data.reading import read_clip, read_passage
 from dualpath.networks.music_spectra import MusicSpectra
 from dualpath.networks.music_statistics import WindowStatistics
 from dualpath.networks.picture_cues import PicturePreparation
 from dualpath.networks.picture_texture import PictureTexture
-from kinoscore.media.decoding import read_audio, read_frames
-from kinoscore.media.types import FrameSpec
 
 __all__ = ["PairArrays", "cut_passage", "open_cache", "prepare_clip", "prepare_passage"]
 
@@ -76,14 +75,23 @@ def open_cache(
         progress: called with (pairs done, pairs in all).
 
     Raises:
-        InvalidMedia: a file of the world cannot be decoded.
+        NotFound, InvalidRequest, InvalidMedia, MediaTooLarge: of a file that cannot be decoded; the message
+            names it.
     """
     arrays = _open_arrays(folder, index, config)
     missing = np.flatnonzero(arrays.done == 0)
     total = len(arrays)
     progress(total - len(missing), total)
+    starts = np.zeros(total) if index.video_offsets is None else index.video_offsets
     jobs = [
-        (int(row), str(index.videos[row]), str(index.tracks[row]), float(index.offsets[row]), config)
+        _Job(
+            int(row),
+            index.videos[row],
+            index.tracks[row],
+            float(starts[row]),
+            float(index.offsets[row]),
+            config,
+        )
         for row in missing
     ]
     if workers <= 1 or len(jobs) < 8:
@@ -150,15 +158,21 @@ def _music_front_end(music: MusicNumbers) -> tuple[MusicSpectra, WindowStatistic
     return MusicSpectra(music), WindowStatistics()
 
 
-def _decode_pair(job: tuple[int, str, str, float, NetworkConfig]) -> tuple[int, dict[str, Any]]:
-    row, video_path, track_path, offset, config = job
+class _Job(NamedTuple):
+    row: int
+    video: Path
+    track: Path
+    video_offset: float
+    offset: float
+    config: NetworkConfig
+
+
+def _decode_pair(job: _Job) -> tuple[int, dict[str, Any]]:
     torch.set_num_threads(1)
-    video, music = config.video, config.music
-    _, frames = read_frames(
-        video_path, FrameSpec(video.frame_width, video.frame_height, video.frames_per_second)
-    )
-    samples = read_audio(track_path, music.sample_rate)[round(offset * music.sample_rate) :]
-    return row, {**prepare_clip(frames, video), **prepare_passage(samples, music)}
+    video, music = job.config.video, job.config.music
+    frames = read_clip(job.video, video, job.video_offset)
+    samples = read_passage(job.track, music, job.offset)
+    return job.row, {**prepare_clip(frames, video), **prepare_passage(samples, music)}
 
 
 def _store(arrays: PairArrays, row: int, decoded: dict[str, Any]) -> None:
@@ -194,7 +208,7 @@ def _open_arrays(folder: Path, index: PairIndex, config: NetworkConfig) -> PairA
 
 
 def _key(index: PairIndex, config: NetworkConfig) -> str:
-    facts = {
+    facts: dict[str, Any] = {
         "format": _FORMAT,
         "video": asdict(config.video),
         "music": asdict(config.music),
@@ -205,4 +219,8 @@ def _key(index: PairIndex, config: NetworkConfig) -> str:
             )
         ],
     }
+    if index.video_offsets is not None:
+        facts["video_offsets"] = index.video_offsets.tolist()
+    if index.video_digests:
+        facts["digests"] = [index.video_digests, index.music_digests]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -1,8 +1,9 @@
-"""The index of a world: which pairs there are, and their labels."""
+"""The index of a split: which pairs there are, and their labels; and how a world tells it."""
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +11,14 @@ from numpy.typing import NDArray
 from dualpath.config import EMOTION_LABELS
 from kinoscore.errors import InvalidRequest, NotFound
 
-__all__ = ["NEUTRAL_RADIUS", "PairIndex", "emotion_labels", "read_index"]
+__all__ = ["NEUTRAL_RADIUS", "PairIndex", "emotion_labels", "read_index", "same_item"]
 
 NEUTRAL_RADIUS = 0.25
 """Valence and arousal this close to the origin are of the class "neutral" (our choice)."""
 _PICTURE_PREFIX = "picture_"
 _MUSIC_PREFIX = "music_"
+
+Named = TypeVar("Named", str, Path)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,11 +28,14 @@ class PairIndex:
     Attributes:
         videos, tracks: files.
         offsets: float64 [n], where in the track the matching passage begins, in seconds.
-        valence_arousal: float32 [n, 2] in -1..1.
+        valence_arousal: float32 [n, 2] in -1..1; NaN where a pair's emotion is not known.
         themes: int64 [n], positions in `theme_names`.
         theme_names: sorted.
         attribute_names: content cues that the index holds for both sides.
         video_attributes, music_attributes: float32 [n, a], each side's own value of them.
+        video_offsets: float64 [n], where the clip's window begins, in seconds; None is 0.
+        video_digests, music_digests: of the content of each side's file. Equal ones are one item: such rows
+            are never each other's wrong answer. Empty where every row is an item of its own.
     """
 
     identifiers: tuple[str, ...]
@@ -42,9 +48,62 @@ class PairIndex:
     attribute_names: tuple[str, ...]
     video_attributes: NDArray[np.float32]
     music_attributes: NDArray[np.float32]
+    video_offsets: NDArray[np.float64] | None = None
+    video_digests: tuple[str, ...] = ()
+    music_digests: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.identifiers)
+
+    @property
+    def known_emotion(self) -> NDArray[np.bool_]:
+        """[n], whether a pair's emotion is known."""
+        return np.asarray(np.isfinite(self.valence_arousal).all(axis=1))
+
+    @property
+    def valence_centre(self) -> float:
+        """Mean valence of the pairs whose emotion is known; 0 without any."""
+        known = self.known_emotion
+        return float(self.valence_arousal[known, 0].mean()) if known.any() else 0.0
+
+    def rows(self, rows: NDArray[np.int64]) -> "PairIndex":
+        """Some of the pairs, in the order of `rows`, int64 [r]."""
+
+        def chosen(values: tuple[Named, ...]) -> tuple[Named, ...]:
+            return tuple(values[row] for row in rows) if values else ()
+
+        return replace(
+            self,
+            identifiers=chosen(self.identifiers),
+            videos=chosen(self.videos),
+            tracks=chosen(self.tracks),
+            offsets=self.offsets[rows],
+            valence_arousal=self.valence_arousal[rows],
+            themes=self.themes[rows],
+            video_attributes=self.video_attributes[rows],
+            music_attributes=self.music_attributes[rows],
+            video_offsets=None if self.video_offsets is None else self.video_offsets[rows],
+            video_digests=chosen(self.video_digests),
+            music_digests=chosen(self.music_digests),
+        )
+
+    def items(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+        """Numbers [r] of the videos and of the tracks of these rows; nothing where no two rows share one."""
+        sides = [
+            np.unique([digests[row] for row in rows], return_inverse=True)[1].astype(np.int64)
+            for digests in (self.video_digests, self.music_digests)
+            if digests
+        ]
+        return tuple(numbers for numbers in sides if len(numbers) and numbers.max() + 1 < len(numbers))
+
+
+def same_item(items: tuple[NDArray[np.int64], ...], rows: int) -> NDArray[np.bool_]:
+    """[r, r] from `PairIndex.items` of r rows: which share a video or a track with another."""
+    same = np.zeros((rows, rows), bool)
+    for numbers in items:
+        same |= numbers[:, None] == numbers[None, :]
+    np.fill_diagonal(same, False)
+    return same
 
 
 def read_index(world: Path, split: str) -> PairIndex:

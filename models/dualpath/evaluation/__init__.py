@@ -4,5 +4,6 @@ retrieval   recall@k, median rank, mean reciprocal rank, bootstrap intervals: pu
 embeddings  a trained network over the pairs of a split
 oracle      the similarity matrix of a rater who sees the rendered cues
 matching    match against mismatch, the area under the curve
-report      the table of `dualpath evaluate`
+twins       clips and tracks that occur twice
+report      the tables of `dualpath evaluate`
 """

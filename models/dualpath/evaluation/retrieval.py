@@ -1,9 +1,11 @@
 """Retrieval figures: pure functions on arrays.
 
 A similarity matrix is [queries, gallery], query i's one true answer is column i, higher is more alike. A tie
-counts half of the tied answers as better, so that a constant matrix scores like chance.
+counts half of the tied answers as better, so that a constant matrix scores like chance. Where a gallery holds
+the answer twice, the copy is no error: `twins` leaves it out.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +13,17 @@ from numpy.typing import NDArray
 
 from kinoscore.errors import InvalidRequest
 
-__all__ = ["Figures", "bootstrap_interval", "figures", "random_figures", "ranks", "recall_at"]
+__all__ = [
+    "RECALL_AT",
+    "Figures",
+    "bootstrap_interval",
+    "figures",
+    "figures_of_ranks",
+    "intervals_of_ranks",
+    "random_figures",
+    "ranks",
+    "recall_at",
+]
 
 RECALL_AT = (1, 5, 10, 25)
 
@@ -26,8 +38,11 @@ class Figures:
     mean_reciprocal_rank: float
 
 
-def ranks(similarity: NDArray[np.floating]) -> NDArray[np.float64]:
+def ranks(similarity: NDArray[np.floating], twins: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
     """Rank of each query's true answer, 1 is best: [n, n] -> [n].
+
+    Args:
+        twins: bool [n, n], True where column j is no wrong answer to query i: it is left out of i's gallery.
 
     Raises:
         InvalidRequest: the matrix is not square, empty, or holds NaN.
@@ -37,8 +52,11 @@ def ranks(similarity: NDArray[np.floating]) -> NDArray[np.float64]:
     if np.isnan(similarity).any():
         raise InvalidRequest("the similarity matrix holds NaN")
     true = similarity.diagonal()[:, None]
-    better = (similarity > true).sum(axis=1)
-    tied = (similarity == true).sum(axis=1) - 1
+    wrong = ~np.eye(len(similarity), dtype=bool)
+    if twins is not None:
+        wrong &= ~twins
+    better = ((similarity > true) & wrong).sum(axis=1)
+    tied = ((similarity == true) & wrong).sum(axis=1)
     return 1.0 + better + 0.5 * tied
 
 
@@ -49,9 +67,13 @@ def recall_at(rank: NDArray[np.float64], k: int) -> float:
 
 def figures(similarity: NDArray[np.floating]) -> Figures:
     """All figures of one direction: queries are the rows."""
-    rank = ranks(similarity)
+    return figures_of_ranks(ranks(similarity), similarity.shape[1])
+
+
+def figures_of_ranks(rank: NDArray[np.float64], gallery: int) -> Figures:
+    """All figures of queries with these ranks [n], each in a gallery of this size."""
     return Figures(
-        gallery=similarity.shape[1],
+        gallery=gallery,
         recall={k: recall_at(rank, k) for k in RECALL_AT},
         median_rank=float(np.median(rank)),
         mean_reciprocal_rank=float((1.0 / rank).mean()),
@@ -70,11 +92,29 @@ def random_figures(gallery: int) -> Figures:
 
 
 def bootstrap_interval(
-    values: NDArray[np.floating], *, level: float = 0.95, draws: int = 2000, seed: int = 0
+    values: NDArray[np.floating],
+    *,
+    statistic: Callable[..., NDArray[np.floating]] = np.mean,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean over queries: [n] -> (low, high)."""
+    """Percentile bootstrap interval of a statistic over queries: [n] -> (low, high).
+
+    Args:
+        statistic: np.mean or another that takes `axis`.
+    """
     random = np.random.default_rng(seed)
-    means = values[random.integers(0, len(values), (draws, len(values)))].mean(axis=1)
+    drawn = statistic(values[random.integers(0, len(values), (draws, len(values)))], axis=1)
     tail = 50.0 * (1.0 - level)
-    low, high = np.percentile(means, [tail, 100.0 - tail])
+    low, high = np.percentile(drawn, [tail, 100.0 - tail])
     return float(low), float(high)
+
+
+def intervals_of_ranks(rank: NDArray[np.float64]) -> dict[str, tuple[float, float]]:
+    """The 95 % interval of every figure over these queries [n]; names as in `Row.as_dict`."""
+    return {
+        **{f"recall_at_{k}": bootstrap_interval((rank <= k).astype(np.float64)) for k in RECALL_AT},
+        "median_rank": bootstrap_interval(rank, statistic=np.median),
+        "mean_reciprocal_rank": bootstrap_interval(1.0 / rank),
+    }

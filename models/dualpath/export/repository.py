@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from dualpath.networks.music_spectra import BINS, MEL_FRAMES_PER_BIN
 from kinoscore.errors import InternalError
 from kinoscore.inference import targets
 
-__all__ = ["config_text", "export_repository", "space_id"]
+__all__ = ["FORMAT", "config_text", "export_repository", "space_id", "write_models"]
 
-_FORMAT = 1
+FORMAT = 1
 _VERSION = 1
 _TRAINING_ONLY = ("video_decoder.", "music_decoder.", "labels.")
 
@@ -51,9 +51,11 @@ def export_repository(
     network = network.eval()
     space = space_id(network)
     with targets.new_repository(destination) as folder:
-        models, parity = _write_models(network, space, folder, options or targets.TargetOptions(), progress)
+        models, parity = write_models(
+            graphs(network), space, folder, options or targets.TargetOptions(), progress
+        )
         manifest = {
-            "format": _FORMAT,
+            "format": FORMAT,
             "space": space,
             "models": models,
             **_numbers(network),
@@ -92,16 +94,21 @@ def _signature(graph: Graph) -> targets.Signature:
     return targets.Signature(ports(graph.inputs), ports(graph.outputs))
 
 
-def _write_models(
-    network: DualPathNetwork,
+def write_models(
+    written: Sequence[Graph],
     space: str,
     folder: Path,
     options: targets.TargetOptions,
     progress: Callable[[str], None],
 ) -> tuple[dict[str, Any], dict[str, float]]:
+    """The models of a repository that is being made: its manifest's entries, and the parity of each.
+
+    Raises:
+        InternalError: torch and ONNX Runtime differ by more than 1e-4.
+    """
     models: dict[str, Any] = {}
     parity: dict[str, float] = {}
-    for graph in graphs(network):
+    for graph in written:
         name = f"{graph.name}_{space}"
         file = folder / name / str(_VERSION) / "model.onnx"
         file.parent.mkdir(parents=True)

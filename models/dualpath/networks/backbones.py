@@ -1,30 +1,46 @@
-"""Backbones by name: "small" (ours) or "torchvision:NAME" with optional weights.
+"""Backbones by name, all by one small interface.
 
-A backbone maps a picture [n, channels, height, width] to a feature map [n, dimension, height', width']. For
-music the picture is a log-mel window, [n, 1, time, bands].
+    none               no picture at all: the fixed cues alone
+    small              ours, made for one CPU core
+    torchvision:NAME   the convolutional part of a classification network
+    open_clip:NAME     an image tower; needs the extra `open-clip`
+    transformers:NAME  an image model of a hub or a folder with its weights; needs the extra `transformers`
+
+A backbone maps a picture [n, channels, height, width] in 0..1 to a feature map [n, dimension, h', w'].
+For music the picture is a log-mel window, [n, 1, time, bands]; only the first three serve it. Models of
+torchaudio read waveforms, which training does not keep: they serve `dualpath features` (sound_towers.py).
 """
 
 import pickle
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dualpath.networks.image_towers import IMAGENET_DEVIATION, IMAGENET_MEAN, open_image_tower
 from kinoscore.errors import InvalidRequest
 
-__all__ = ["Backbone", "open_backbone"]
+__all__ = ["Backbone", "open_backbone", "require_file"]
 
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+_NAMES = "'none', 'small', 'torchvision:NAME', 'open_clip:NAME' or 'transformers:NAME'"
 _NOT_CONVOLUTIONAL = {"avgpool", "fc", "classifier", "head", "heads", "dropout", "AuxLogits", "aux1", "aux2"}
+_PUBLISHED_SIZE = (224, 224)
 
 
 class Backbone(Protocol):
-    """A module from pictures to feature maps."""
+    """A module from pictures to feature maps.
+
+    Attributes:
+        dimension: channels of the map.
+        picture_size: (height, width) that it was made for; it takes other sizes too.
+        has_weights: whether it starts from weights that were learnt before, so that it can be frozen.
+    """
 
     dimension: int
+    picture_size: tuple[int, int]
+    has_weights: bool
 
     def __call__(self, pictures: Tensor) -> Tensor: ...
 
@@ -35,31 +51,58 @@ def open_backbone(
     """A backbone by name.
 
     Args:
-        name: "small" or "torchvision:NAME", such as "torchvision:shufflenet_v2_x0_5".
+        name: see the head of this module, such as "torchvision:shufflenet_v2_x0_5".
         channels: of the input; torchvision networks get one channel as three equal ones.
         strides: (height, width) of each of the small backbone's three layers; others have their own.
-        weights: "" (from scratch), a local file with a state dict, or for torchvision the name of published
-            weights ("IMAGENET1K_V1"), which are downloaded.
+        weights: "" (from scratch; of transformers, the model's own), a local file with a state dict
+            ("file:PATH" or a path), or the name of published weights ("IMAGENET1K_V1" of torchvision, a tag
+            of open_clip), which are downloaded.
 
     Raises:
-        InvalidRequest: the name or the weights are not known.
+        InvalidRequest: the name or the weights are not known, or a package is missing.
     """
     family, _, model = name.partition(":")
-    is_file = bool(weights) and Path(weights).is_file()
+    state = _read_state(weights)
+    published = "" if state is not None else weights
     backbone: nn.Module
-    if name == "small":
+    if name == "none":
+        backbone = NoBackbone()
+    elif name == "small":
         backbone = SmallBackbone(channels, strides)
-        if weights and not is_file:
-            raise InvalidRequest(
-                f"the small backbone has no published weights and there is no file {weights!r}"
-            )
     elif family == "torchvision" and model:
-        backbone = TorchvisionBackbone(model, "" if is_file else weights)
+        backbone = TorchvisionBackbone(model, published)
+    elif family in ("open_clip", "transformers") and model:
+        if channels != 3:
+            raise InvalidRequest(
+                f"{name} reads colour pictures: music takes 'small' or 'torchvision:NAME'", field="backbone"
+            )
+        backbone = open_image_tower(family, model, published)
+    elif family == "torchaudio":
+        raise InvalidRequest(
+            f"{name} reads waveforms: extract features with it (dualpath features --window-backbone {name}), "
+            "and train on them (dualpath benchmark extracted)",
+            field="backbone",
+        )
     else:
-        raise InvalidRequest(f"no backbone {name!r}: write 'small' or 'torchvision:NAME'", field="backbone")
-    if is_file:
-        _load_file(backbone, weights)
+        raise InvalidRequest(f"no backbone {name!r}: write {_NAMES}", field="backbone")
+    if published and name in ("none", "small"):
+        raise InvalidRequest(
+            f"the backbone {name!r} has no published weights and there is no file {weights!r}"
+        )
+    if state is not None:
+        _load(backbone, state, weights)
+    backbone.has_weights = bool(weights) or family == "transformers"
     return backbone
+
+
+class NoBackbone(nn.Module):
+    """[n, c, h, w] -> zeros [n, 1, h / 4, w / 4]: what follows sees the fixed cues alone."""
+
+    dimension = 1
+    picture_size = (40, 64)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return 0.0 * functional.avg_pool2d(pictures[:, :1], 4)
 
 
 class SmallBackbone(nn.Module):
@@ -69,6 +112,7 @@ class SmallBackbone(nn.Module):
     """
 
     dimension = 96
+    picture_size = (40, 64)
     _WIDTHS = (24, 48, 96)
 
     def __init__(self, channels: int, strides: tuple[tuple[int, int], ...]) -> None:
@@ -92,6 +136,8 @@ class SmallBackbone(nn.Module):
 class TorchvisionBackbone(nn.Module):
     """The convolutional part of a torchvision classification network."""
 
+    picture_size = _PUBLISHED_SIZE
+
     def __init__(self, model: str, weights: str) -> None:
         super().__init__()
         import torchvision  # takes a second, and the small backbone does without it
@@ -99,18 +145,32 @@ class TorchvisionBackbone(nn.Module):
         try:
             network = torchvision.models.get_model(model, weights=weights or None)
         except (ValueError, KeyError, OSError) as error:
-            raise InvalidRequest(f"torchvision has no {model!r} with weights {weights!r}: {error}") from error
-        kept = [child for name, child in network.named_children() if name not in _NOT_CONVOLUTIONAL]
-        self.layers = nn.Sequential(*kept)
-        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer(
-            "deviation", torch.tensor(_IMAGENET_DEVIATION).view(1, 3, 1, 1), persistent=False
-        )
+            raise InvalidRequest(
+                f"torchvision has no {model!r} with weights {weights!r}, or they cannot be downloaded "
+                f"(then give file:PATH): {error}"
+            ) from error
+        self._published_keys = frozenset(network.state_dict())
+        kept = {name: child for name, child in network.named_children() if name not in _NOT_CONVOLUTIONAL}
+        self._positions = {name: str(number) for number, name in enumerate(kept)}
+        self.layers = nn.Sequential(*kept.values())
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(1, 3, 1, 1), persistent=False)
         self.dimension = self._measure(model)
 
     def forward(self, pictures: Tensor) -> Tensor:
         pictures = pictures.expand(-1, 3, -1, -1)
         return self.layers((pictures - self.mean) / self.deviation)
+
+    def own_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Of a published file, which names the whole network, what this backbone has; others unchanged."""
+        if not self._published_keys & set(state):
+            return state
+        own = {}
+        for key, values in state.items():
+            child, _, rest = key.partition(".")
+            if child in self._positions:
+                own[f"layers.{self._positions[child]}.{rest}"] = values
+        return own
 
     def _measure(self, model: str) -> int:
         self.eval()
@@ -134,10 +194,41 @@ def global_pool(features: Tensor) -> Tensor:
     )
 
 
-def _load_file(backbone: nn.Module, path: str) -> None:
+def require_file(weights: str) -> Path | None:
+    """The file that `weights` means, or None where it names published weights or nothing.
+
+    Raises:
+        InvalidRequest: "file:PATH", and there is no such file.
+    """
+    path = Path(weights.removeprefix("file:"))
+    if weights and path.is_file():
+        return path
+    if weights.startswith("file:"):
+        raise InvalidRequest(f"no file {path} with weights", field="weights")
+    return None
+
+
+def _read_state(weights: str) -> dict[str, Any] | None:
+    path = require_file(weights)
+    if path is None:
+        return None
     try:
-        backbone.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise TypeError("no dictionary")
     except (pickle.UnpicklingError, RuntimeError, KeyError, EOFError, AttributeError, TypeError) as error:
-        raise InvalidRequest(
-            f"{path} holds no weights of this backbone: save its state dict with torch.save"
-        ) from error
+        raise _no_weights(path) from error
+    return state
+
+
+def _load(backbone: nn.Module, state: dict[str, Any], path: str) -> None:
+    if isinstance(backbone, TorchvisionBackbone):
+        state = backbone.own_state(state)
+    try:
+        backbone.load_state_dict(state)
+    except (RuntimeError, AttributeError, TypeError) as error:
+        raise _no_weights(Path(path.removeprefix("file:"))) from error
+
+
+def _no_weights(path: Path) -> InvalidRequest:
+    return InvalidRequest(f"{path} holds no weights of this backbone: save its state dict with torch.save")

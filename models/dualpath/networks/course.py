@@ -12,6 +12,7 @@ __all__ = ["CourseEncoder", "CourseStandard"]
 
 _FLOOR = 0.2
 _LIMIT = 4.0
+_STILL = 1e-4
 
 
 class CourseStandard(nn.Module):
@@ -31,9 +32,9 @@ class CourseStandard(nn.Module):
         moving = tokens - tokens.mean(dim=1, keepdim=True)
         channel = moving.std(dim=(0, 1), correction=0)
         self.get_buffer("mean").copy_(moving.mean(dim=0))
-        self.get_buffer("deviation").copy_(
-            (moving.std(dim=0, correction=0) + _FLOOR * channel).clamp(min=1e-6)
-        )
+        deviation = moving.std(dim=0, correction=0) + _FLOOR * channel
+        # A channel that never moves has rounding errors for a course, which no two runtimes share.
+        self.get_buffer("deviation").copy_(torch.where(deviation > _STILL, deviation, 1.0))
 
     def forward(self, tokens: Tensor) -> Tensor:
         moving = tokens - tokens.mean(dim=1, keepdim=True)

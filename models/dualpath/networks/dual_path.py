@@ -10,6 +10,7 @@ from dualpath.networks.music import PassageEncoder, WindowEncoder
 from dualpath.networks.music_spectra import Spectra
 from dualpath.networks.paths import ContentEncoder, ContentLabels, Decoder, Emotion, Fusion
 from dualpath.networks.video import ClipEncoder, FrameEncoder, select_key_frames
+from kinoscore.errors import InvalidRequest
 
 __all__ = ["DualPathNetwork", "Side"]
 
@@ -38,14 +39,19 @@ class Side(NamedTuple):
 
 
 class DualPathNetwork(nn.Module):
-    """Both modalities. `weights` are those of the frame backbone, see `open_backbone`."""
+    """Both modalities.
 
-    def __init__(self, config: NetworkConfig, weights: str = "") -> None:
+    Args:
+        weights, window_weights: of the frame and of the window backbone, see `open_backbone`.
+    """
+
+    def __init__(self, config: NetworkConfig, weights: str = "", window_weights: str = "") -> None:
         super().__init__()
+        self._frozen: tuple[nn.Module, ...] = ()
         self.config = config
         self.frame_encoder = FrameEncoder(config, weights)
         self.clip_encoder = ClipEncoder(config)
-        self.window_encoder = WindowEncoder(config)
+        self.window_encoder = WindowEncoder(config, window_weights)
         self.passage_encoder = PassageEncoder(config)
         self.video_content = ContentEncoder(config.dimensions)
         self.music_content = (
@@ -57,6 +63,35 @@ class DualPathNetwork(nn.Module):
         if config.themes or config.attributes:
             self.labels = ContentLabels(config.dimensions, config.themes, config.attributes)
         self.fusion = Fusion(config.dimensions, config.fusion, config.emotion_path)
+
+    @property
+    def backbones(self) -> tuple[nn.Module, nn.Module]:
+        """That of frames and that of windows."""
+        return self.frame_encoder.backbone, self.window_encoder.backbone
+
+    def freeze_backbones(self) -> None:
+        """Stops the backbones that began with weights from learning, their running statistics too.
+
+        Raises:
+            InvalidRequest: none of them did.
+        """
+        self._frozen = tuple(backbone for backbone in self.backbones if backbone.has_weights)
+        if not self._frozen:
+            raise InvalidRequest(
+                "no backbone has weights to keep: name some with --weights or --window-weights, or do not "
+                "freeze",
+                field="freeze_backbones",
+            )
+        for backbone in self._frozen:
+            backbone.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "DualPathNetwork":
+        """As of any module; frozen backbones stay in evaluation mode."""
+        super().train(mode)
+        for backbone in self._frozen:
+            backbone.eval()
+        return self
 
     def encode_clips(self, pictures: Tensor, texture: Tensor, frame_mask: Tensor) -> Side:
         """Pictures [n, 24, 3, 40, 64] in 0..1, their texture [n, 24, 333], mask [n, 24] -> Side."""

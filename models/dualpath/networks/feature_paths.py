@@ -152,6 +152,7 @@ class FeatureDualPath(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
+        self.sizes = (video_width, music_width, steps, classes, emotion_share)
         self.use_emotion = config.emotion_path and classes > 0
         widths, k, dropout = (video_width, music_width), config.directions, config.dropout
         for name, width in zip(("video", "music"), widths, strict=True):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dualpath.config import NetworkConfig
 from dualpath.networks.backbones import open_backbone
-from dualpath.networks.music_cues import KeyCues, MusicCues, masked_mean
+from dualpath.networks.music_cues import KeyCues, MusicCues, masked_mean, mel_relative_to_level
 from dualpath.networks.music_spectra import BINS, Spectra, frame_mask
 from dualpath.networks.music_statistics import PassageStatistics, WindowStatistics
 from dualpath.networks.paths import ChannelAttention, Emotion, EmotionHead, SequenceAdapter
@@ -44,14 +44,14 @@ class WindowEncoder(nn.Module):
 
     feature_dimension = BINS * _BIN_FEATURES + _WINDOW_FEATURES + WindowStatistics.WIDTH
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig, weights: str = "") -> None:
         super().__init__()
         seconds = config.music.window_samples / config.music.sample_rate
         self.cues = MusicCues(seconds)
         self.key = KeyCues()
         self.normalise_bins = nn.BatchNorm1d(MusicCues.BIN_CUES)
         self.normalise_window = nn.BatchNorm1d(MusicCues.WINDOW_CUES)
-        self.backbone = open_backbone(config.window_backbone, 1, _MEL_STRIDES)
+        self.backbone = open_backbone(config.window_backbone, 1, _MEL_STRIDES, weights)
         self.project = nn.Sequential(nn.Linear(self.backbone.dimension, _BIN_EMBEDDING), nn.ReLU())
         # Convolutions over semitones see a figure alike in every key; pooling over pitch forgets the key.
         self.tonal = nn.Sequential(
@@ -92,10 +92,7 @@ class WindowEncoder(nn.Module):
         return WindowResult(features, emotion, cues.onset_strength)
 
     def _mel_bins(self, mel: Tensor, valid: Tensor) -> Tensor:
-        mask = frame_mask(valid, mel.shape[1]).unsqueeze(2)
-        # Each window's own mean a band is its equaliser and its room; what is left is what is played.
-        picture = (mel - masked_mean(mel, mask.squeeze(2)).mean(dim=1).view(-1, 1, 1)) * mask
-        maps = self.backbone(picture.unsqueeze(1)).mean(dim=3)
+        maps = self.backbone(mel_relative_to_level(mel, valid).unsqueeze(1)).mean(dim=3)
         return self.project(_pool_to_bins(maps).transpose(1, 2))
 
     def _tonal_bins(self, pitch: Tensor, valid: Tensor) -> Tensor:

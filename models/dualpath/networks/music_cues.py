@@ -197,6 +197,16 @@ class KeyCues(nn.Module):
         return torch.stack([major, minor, major - minor, clarity, entropy], dim=1)
 
 
+def mel_relative_to_level(mel: Tensor, valid: Tensor) -> Tensor:
+    """Log-mel windows less their mean level: [n, t, bands], [n] -> [n, t, bands]; 0 where there is no sound.
+
+    The mean is that of the equaliser and the room; what is left is what is played.
+    """
+    mask = frame_mask(valid, mel.shape[1])
+    level = masked_mean(mel, mask).mean(dim=1)
+    return (mel - level.view(-1, 1, 1)) * mask.unsqueeze(2)
+
+
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean over time: values [n, t, c], mask [n, t] -> [n, c]; zero where nothing is real."""
     weights = mask.unsqueeze(2)

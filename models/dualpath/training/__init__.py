@@ -2,9 +2,15 @@
 
 objective    the weighted sum of the losses
 average      exponential moving average of the weights
-run_folder   checkpoints and the log of a run, written whole or not at all
+files        files written whole or not at all
+run_folder   checkpoints and the log of a run; who owns it
+tensorboard  the same log for TensorBoard
+origin       command, git revision and versions of a run
+model_card   what a run folder holds, in words
+devices      accelerators, precision and processes: Lightning Fabric
 loop         fit: epochs, schedule, early stopping, exact resume
 features     the loop of networks on precomputed features
 dual_path_features   the dual path on features as a method of the benchmark
+feature_run  fit --features: one model on features, kept as a run
 calibration  what services must know of a trained model: error and spread of its emotion, ranking weights
 """

@@ -11,14 +11,22 @@ from dualpath.evaluation.retrieval import figures
 __all__ = ["calibrate", "tune_weights", "validation_score"]
 
 _WEIGHT_GRID = (0.0, 0.25, 0.5, 1.0)
+_UNKNOWN_ERROR = 1.0
+"""RMS error of an emotion that no validation pair tells: half the range of the scale."""
 
 
 def calibrate(
     training: SideEmbeddings, validation: SideEmbeddings, truth: NDArray[np.float32]
 ) -> dict[str, float]:
-    """Mean and deviation of predictions over the training pairs; RMS error over the validation pairs."""
+    """Mean and deviation of predictions over the training pairs; RMS error over the validation pairs.
+
+    Rows of `truth` [n, 2] that hold NaN are left out; without any other the error is 1.
+    """
     mean, deviation = training.valence_arousal.mean(axis=0), training.valence_arousal.std(axis=0)
-    error = np.sqrt(((validation.valence_arousal - truth) ** 2).mean(axis=0))
+    known = np.isfinite(truth).all(axis=1)
+    error = np.full(2, _UNKNOWN_ERROR)
+    if known.any():
+        error = np.sqrt(((validation.valence_arousal - truth)[known] ** 2).mean(axis=0))
     return {
         "valence_mean": float(mean[0]),
         "arousal_mean": float(mean[1]),

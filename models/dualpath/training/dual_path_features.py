@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from dualpath.baselines.agreement import require_emotion
-from dualpath.baselines.method import Kind, Settings
+from dualpath.baselines.method import Kind, Settings, stranger_deviations
 from dualpath.data.features.pairs import POLARITY, FeaturePairs
 from dualpath.losses.distinguish import cross_modal_contrastive_loss
 from dualpath.losses.distribution import distribution_loss
@@ -134,29 +134,29 @@ class FittedDualPath:
     """Paths joined at query time: each similarity divided by its deviation over the training strangers."""
 
     def __init__(self, network: FeatureDualPath, weights: Mapping[str, float], pairs: FeaturePairs) -> None:
-        self._network, self._weights = network.eval(), dict(weights)
-        strangers = ~np.eye(len(pairs), dtype=bool)
-        self._scale = {
-            name: max(float(values[strangers].std()), 1e-6)
-            for name, values in self.paths(pairs.video, pairs.music).items()
+        self.network, self._weights = network.eval(), dict(weights)
+        self._scale = stranger_deviations(self.paths, pairs)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """What each path's similarity is multiplied by."""
+        return {
+            name: weight / self._scale[name] for name, weight in self._weights.items() if name in self._scale
         }
 
     def paths(self, video: NDArray[np.float32], music: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """Every path's own similarities, [n, m] each."""
         with torch.no_grad():
-            left = self._network.encode_video(torch.from_numpy(video))
-            right = self._network.encode_music(torch.from_numpy(music))
-            scores = path_similarities(self._network, left, right)
+            left = self.network.encode_video(torch.from_numpy(video))
+            right = self.network.encode_music(torch.from_numpy(music))
+            scores = path_similarities(self.network, left, right)
             scores["content"] = left.content @ right.content.T
             scores["emotion"] = left.emotion @ right.emotion.T
         return {name: values.numpy() for name, values in scores.items() if name in self._weights}
 
     def similarity(self, video: NDArray[np.float32], music: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Fitted`."""
-        parts = [
-            self._weights[name] / self._scale[name] * values
-            for name, values in self.paths(video, music).items()
-        ]
+        parts = [self.shares[name] * values for name, values in self.paths(video, music).items()]
         result: NDArray[np.float32] = np.sum(parts, axis=0)
         return result
 
@@ -176,7 +176,7 @@ class _Batches:
         self.video, self.music = torch.from_numpy(pairs.video), torch.from_numpy(pairs.music)
         self.whole = (network.whole_video(self.video), network.whole_music(self.music))
         self.course = (network.course(0, self.video), network.course(1, self.music))
-        self.factor: Tensor | None = None
+        self.felt = False
         if not network.use_emotion or pairs.video_emotion is None or pairs.music_emotion is None:
             return
         self.video_emotion = torch.from_numpy(pairs.video_emotion)
@@ -184,11 +184,9 @@ class _Batches:
         self.labels = self.video_emotion.argmax(dim=1)
         signs = torch.tensor([POLARITY.get(name, 0.0) for name in pairs.emotion_names])
         valence = self.video_emotion @ signs
-        polarities = polarity(valence, float(valence.mean()), _NEUTRAL_BAND)
-        self.factor = polarity_factor(polarities, settings["polarity_factor"])
-        if network.config.near_positives and not pairs.emotion_is_score:
-            same = (self.labels[:, None] == self.labels[None, :]) & ~torch.eye(len(pairs), dtype=torch.bool)
-            self.factor = self.factor.masked_fill(same, 0.0)
+        self.felt = True
+        self.polarities = polarity(valence, float(valence.mean()), _NEUTRAL_BAND)
+        self.near_positives = network.config.near_positives and not pairs.emotion_is_score
         self.alone: list[tuple[int, Tensor, Tensor]] = []
         if len(training) > len(pairs):
             self.alone = [
@@ -203,8 +201,7 @@ class _Batches:
         network = self.network
         video = network.read_video(self.video[rows], self.whole[0][rows], self.course[0][rows])
         music = network.read_music(self.whole[1][rows], self.course[1][rows])
-        size = len(rows)
-        weights = torch.ones(size, size) if self.factor is None else self.factor[rows][:, rows]
+        weights = self._weights(rows)
         total = info_nce_loss(video.fused @ music.fused.T, weights, _TEMPERATURE)
         if network.config.course:
             total = total + info_nce_loss(video.course @ music.course.T, weights, _TEMPERATURE)
@@ -216,6 +213,18 @@ class _Batches:
         if network.use_emotion and self.distinguish:
             total = total + self._distinguish_loss(video, music, rows)
         return total
+
+    def _weights(self, rows: Tensor) -> Tensor:
+        """How much each stranger of a batch counts as a negative: [b, b]."""
+        size = len(rows)
+        if not self.felt:
+            return torch.ones(size, size)
+        weights = polarity_factor(self.polarities[rows], self.settings["polarity_factor"])
+        if not self.near_positives:
+            return weights
+        labels = self.labels[rows]
+        same = (labels[:, None] == labels[None, :]) & ~torch.eye(size, dtype=torch.bool)
+        return weights.masked_fill(same, 0.0)
 
     def _distinguish_loss(self, video: FeatureSide, music: FeatureSide, rows: Tensor) -> Tensor:
         """Emotion within each side, over rows that need not match, and across the sides of the pairs."""

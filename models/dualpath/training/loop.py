@@ -2,25 +2,32 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from dualpath.config import NetworkConfig, TrainingConfig
 from dualpath.data.augmentation import augment_pictures, augment_spectra
-from dualpath.data.batches import gather
+from dualpath.data.batches import Batch, gather, shared_items, to_device
 from dualpath.data.cache import PairArrays
 from dualpath.data.index import PairIndex
 from dualpath.evaluation.embeddings import embed, similarity
-from dualpath.networks.dual_path import DualPathNetwork
+from dualpath.networks.dual_path import DualPathNetwork, Side
+from dualpath.plots import plot_curves
 from dualpath.training.average import averaged_copy, update_average
 from dualpath.training.calibration import calibrate, tune_weights, validation_score
+from dualpath.training.devices import Devices
+from dualpath.training.files import write_whole
+from dualpath.training.model_card import write_model_card
 from dualpath.training.objective import objective
 from dualpath.training.run_folder import RunFolder
-from kinoscore.errors import InvalidRequest
+from dualpath.training.tensorboard import TensorBoard, require_tensorboard
+from kinoscore.errors import FailedPrecondition, InvalidRequest
 
 __all__ = ["Split", "fit"]
 
@@ -44,25 +51,33 @@ def fit(
     config: TrainingConfig,
     *,
     weights: str = "",
+    window_weights: str = "",
     resume: bool = False,
+    tensorboard: bool = False,
+    origin: Mapping[str, str] | None = None,
     progress: Progress = lambda line: None,
 ) -> dict[str, Any]:
     """Trains, keeps the best epoch by validation score, and writes what `dualpath export` needs.
 
     Every draw (order, augmentation, dropout) is seeded by (seed, epoch), so a run that is resumed at an epoch
-    gives the weights that it would have given without the interruption. With a budget of minutes the schedule
-    depends on the clock, and such a run is not repeated exactly.
+    gives the weights that it would have given without the interruption, exactly so on one CPU thread. With a
+    budget of minutes the schedule depends on the clock, and such a run is not repeated exactly.
 
     Args:
-        weights: of the frame backbone, see `open_backbone`.
+        weights, window_weights: of the backbones, see `open_backbone`.
         resume: go on from last.pt where there is one; the run's own configuration must be the same.
-        progress: called with one line an epoch.
+        tensorboard: event files beside log.csv.
+        origin: see `describe_origin`; a resumed run has one for each time.
+        progress: called with one line an epoch, and one at the end.
 
     Returns:
-        summary.json: epochs, seconds, validation score, calibration, ranking weights.
+        summary.json: epochs, seconds, validation score, calibration, ranking weights. Empty in the further
+        processes of several devices.
 
     Raises:
         InvalidRequest: fewer training pairs than a batch, or a run of another configuration.
+        FailedPrecondition: the run folder is in use, a device or a package is missing, or the loss is not
+            finite any more.
         StorageFull: a checkpoint does not fit on the disk.
     """
     if len(training.index) < config.batch_size:
@@ -71,55 +86,133 @@ def fit(
             "use --batch-size",
             field="batch_size",
         )
-    torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed)
-    network = DualPathNetwork(network_config, weights)
-    state = _State(network, config, len(training.index) // config.batch_size)
-    run.path.mkdir(parents=True, exist_ok=True)
-    if resume and run.last.is_file():
-        state.restore(run.load(run.last), network_config)
-    run.write_json("config", {"network": network_config.as_dict(), "training": config.as_dict()})
-    valence_centre = float(training.index.valence_arousal[:, 0].mean())
+    if tensorboard:
+        require_tensorboard()
+    devices = Devices(config)
+    with ExitStack() as stack:
+        with devices:
+            devices.launch()
+            if devices.is_first:
+                stack.enter_context(run.locked())
+            torch.set_num_threads(config.threads)
+            torch.manual_seed(config.seed)
+            network = DualPathNetwork(network_config, weights, window_weights)
+            if config.freeze_backbones:
+                network.freeze_backbones()
+            state = _State(network, config, len(training.index) // config.batch_size, devices)
+            resumed = resume and run.last.is_file()
+            if resumed:
+                state.restore(run.load(run.last), network_config)
+            if devices.is_first:
+                _write_config(run, network_config, config, origin, resumed)
+            log = None
+            if tensorboard and devices.is_first:
+                log = TensorBoard(run.path / "tensorboard", state.epoch + 1)
+                stack.callback(log.close)
+            _train(run, state, training, validation, network_config, log, progress)
+        return _finish(run, state, training, validation, progress) if devices.is_first else {}
 
+
+def _write_config(
+    run: RunFolder,
+    network_config: NetworkConfig,
+    config: TrainingConfig,
+    origin: Mapping[str, str] | None,
+    resumed: bool,
+) -> None:
+    earlier = run.read_json("config").get("origins", []) if resumed else []
+    run.write_json(
+        "config",
+        {
+            "network": network_config.as_dict(),
+            "training": config.as_dict(),
+            "origins": [*earlier, *([dict(origin)] if origin else [])],
+        },
+    )
+
+
+def _train(
+    run: RunFolder,
+    state: "_State",
+    training: Split,
+    validation: Split,
+    network_config: NetworkConfig,
+    log: TensorBoard | None,
+    progress: Progress,
+) -> None:
+    """Epochs until the run is finished; each ends with a checkpoint of the first process."""
+    devices, config = state.devices, state.config
+    valence_centre = training.index.valence_centre
     while not state.finished(config):
         begun = time.monotonic()
         losses = _train_epoch(state, training, config, valence_centre)
-        score = validation_score(
-            similarity(embed(state.average, validation.arrays, validation.index), _FUSED_ALONE)
-        )
-        state.seconds += time.monotonic() - begun
+        score = _validate(state, validation) if devices.is_first else 0.0
+        score, state.seconds = devices.agree((score, state.seconds + time.monotonic() - begun))
         state.epoch += 1
-        if score > state.best_score:
+        is_best = score > state.best_score
+        if is_best:
             state.best_score, state.best_epoch = score, state.epoch
+        row = {
+            "epoch": state.epoch,
+            "seconds": state.seconds,
+            "validation_score": score,
+            "rate": state.rate,
+            **losses,
+        }
+        state.history.append(row)
+        if not devices.is_first:
+            continue
+        if is_best:
             run.save(run.best, {"network": network_config.as_dict(), "weights": state.average.state_dict()})
-        state.history.append(
-            {
-                "epoch": state.epoch,
-                "seconds": state.seconds,
-                "validation_score": score,
-                "rate": state.rate,
-                **losses,
-            }
-        )
         run.save(run.last, state.as_dict(network_config))
         run.write_log(state.history)
+        if log is not None:
+            log.add(row)
         progress(
             f"epoch {state.epoch:3d}  {state.seconds / 60:5.1f} min  loss {losses['total']:.3f}  "
             f"validation {100 * score:5.2f}  best {100 * state.best_score:5.2f} (epoch {state.best_epoch})"
         )
-    return _finish(run, state, training, validation)
+
+
+def _validate(state: "_State", validation: Split) -> float:
+    embeddings = embed(state.average, validation.arrays, validation.index)
+    return validation_score(similarity(embeddings, _FUSED_ALONE))
+
+
+class _Step(nn.Module):
+    """What runs on every device: both modalities of its share of a batch."""
+
+    def __init__(self, network: DualPathNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: Any) -> tuple[Side, Side]:
+        """The `values` of `batch` are a Batch with pictures in 0..1."""
+        values: Batch = batch.values
+        video = self.network.encode_clips(values.pictures, values.texture, values.frame_mask)
+        music = self.network.encode_passages(values.spectra, values.statistics, values.valid)
+        return _without_part_embeddings(video), _without_part_embeddings(music)
+
+
+def _without_part_embeddings(side: Side) -> Side:
+    """Nothing is compared with them, so their weights get no gradient, and no process waits for one."""
+    return side._replace(parts=side.parts._replace(embedding=side.parts.embedding.detach()))
 
 
 class _State:
     """Everything that an epoch changes."""
 
-    def __init__(self, network: DualPathNetwork, config: TrainingConfig, steps_per_epoch: int) -> None:
+    def __init__(
+        self, network: DualPathNetwork, config: TrainingConfig, steps_per_epoch: int, devices: Devices
+    ) -> None:
         self.config = config
+        self.devices = devices
         self.network = network
-        self.average: DualPathNetwork = averaged_copy(network)
+        self.average: DualPathNetwork = averaged_copy(network).to(devices.device)
         self.optimiser = torch.optim.AdamW(
-            _parameter_groups(network, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98)
+            _parameter_groups(network, config), lr=config.learning_rate, betas=(0.9, 0.98)
         )
+        devices.setup(_Step(network), self.optimiser)
         self.steps_per_epoch = steps_per_epoch
         self.step = 0
         self.epoch = 0
@@ -147,7 +240,7 @@ class _State:
             self.config.learning_rate * max(warm_up, 0.01) * 0.5 * (1.0 + math.cos(math.pi * min(share, 1.0)))
         )
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate
+            group["lr"] = self.rate * group["scale"]
 
     def as_dict(self, network_config: NetworkConfig) -> dict[str, Any]:
         return {
@@ -156,6 +249,7 @@ class _State:
             "weights": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "devices": self.devices.state_dict(),
             "step": self.step,
             "epoch": self.epoch,
             "seconds": self.seconds,
@@ -169,57 +263,81 @@ class _State:
             raise InvalidRequest(
                 "the run folder holds another network: use its configuration or another --run"
             )
-        ours, theirs = self.config.as_dict(), saved["training"]
-        changed = sorted(name for name in ours if ours[name] != theirs.get(name) and name not in _MAY_CHANGE)
+        # A setting that the run does not know yet had its default.
+        ours, theirs = self.config.as_dict(), TrainingConfig.from_dict(saved["training"]).as_dict()
+        changed = sorted(name for name in ours if ours[name] != theirs[name] and name not in _MAY_CHANGE)
         if changed:
             raise InvalidRequest(
-                f"the run was started with {changed[0]} = {theirs.get(changed[0])}, not {ours[changed[0]]}: "
+                f"the run was started with {changed[0]} = {theirs[changed[0]]}, not {ours[changed[0]]}: "
                 "resume with the same, or use another --run"
             )
-        self.network.load_state_dict(saved["weights"])
-        self.average.load_state_dict(saved["average"])
-        self.optimiser.load_state_dict(saved["optimiser"])
+        try:
+            self.network.load_state_dict(saved["weights"])
+            self.average.load_state_dict(saved["average"])
+            self.optimiser.load_state_dict(saved["optimiser"])
+        except (RuntimeError, ValueError) as error:
+            raise FailedPrecondition(
+                "the run folder holds a network of another version of dualpath: resume with that version, "
+                "or use another --run"
+            ) from error
+        for group in self.optimiser.param_groups:
+            group.setdefault("scale", 1.0)  # a run of before backbones had rates of their own
+        self.devices.load_state_dict(saved.get("devices", {}))
         self.step, self.epoch, self.seconds = saved["step"], saved["epoch"], saved["seconds"]
         self.best_score, self.best_epoch = saved["best_score"], saved["best_epoch"]
         self.history = saved["history"]
 
 
-_MAY_CHANGE = {"epochs", "minutes", "patience", "threads"}
+_MAY_CHANGE = {"epochs", "minutes", "patience", "threads", "accelerator", "devices"}
+_TRUTH = ("valence_arousal", "labels", "themes", "video_attributes", "music_attributes")
+"""What of a batch the objective reads."""
 
 
 def _train_epoch(
     state: _State, training: Split, config: TrainingConfig, valence_centre: float
 ) -> dict[str, float]:
     """One pass over the training pairs; the mean of every loss."""
+    devices = state.devices
     state.network.train()
     seed = int(np.random.SeedSequence([config.seed, state.epoch]).generate_state(1)[0])
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed + devices.rank)
+    generator = torch.Generator().manual_seed(seed + devices.rank)
     order = np.random.default_rng(seed).permutation(len(training.index))
     begun = time.monotonic()
     sums: dict[str, float] = {}
     for number in range(state.steps_per_epoch):
         rows = np.sort(order[number * config.batch_size : (number + 1) * config.batch_size])
-        batch = gather(training.arrays, training.index, rows)
-        state.set_rate(state.seconds + time.monotonic() - begun)
-        pictures = augment_pictures(batch.pictures, config.augmentation, generator)
-        spectra = augment_spectra(batch.spectra, config.augmentation, generator)
-        video = state.network.encode_clips(pictures, batch.texture, batch.frame_mask)
-        music = state.network.encode_passages(spectra, batch.statistics, batch.valid)
-        total, losses = objective(video, music, batch, config, valence_centre)
-        state.optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.gradient_clip)
-        state.optimiser.step()
+        batch = gather(training.arrays, training.index, devices.share(rows))
+        elapsed = state.seconds + time.monotonic() - begun
+        state.set_rate(devices.agree(elapsed) if config.minutes > 0 else elapsed)
+        batch = batch._replace(
+            pictures=augment_pictures(batch.pictures, config.augmentation, generator),
+            spectra=augment_spectra(batch.spectra, config.augmentation, generator),
+        )
+        batch = to_device(batch, devices.device)
+        video, music = devices.gather(devices.forward(batch))
+        truth = batch._replace(
+            same_item=shared_items(training.index, rows).to(devices.device),
+            **devices.gather({name: getattr(batch, name) for name in _TRUTH}),
+        )
+        total, losses = objective(video, music, truth, config, valence_centre)
+        devices.update(total, state.network, config.gradient_clip)
         state.step += 1
         update_average(state.average, state.network, config.average_decay, state.step)
         for name, value in (*losses.items(), ("total", float(total.detach()))):
             sums[name] = sums.get(name, 0.0) + value
+    if not math.isfinite(sums["total"]):
+        raise FailedPrecondition(
+            f"the loss of epoch {state.epoch + 1} is not finite: the epochs before it are kept; train again "
+            "with a smaller --learning-rate"
+        )
     return {name: value / state.steps_per_epoch for name, value in sums.items()}
 
 
-def _finish(run: RunFolder, state: _State, training: Split, validation: Split) -> dict[str, Any]:
-    """Calibrates the best epoch and writes summary.json."""
+def _finish(
+    run: RunFolder, state: _State, training: Split, validation: Split, progress: Progress
+) -> dict[str, Any]:
+    """Calibrates the best epoch; writes summary.json, the curves and the model card."""
     network = run.load_best()
     on_training = embed(network, training.arrays, training.index)
     on_validation = embed(network, validation.arrays, validation.index)
@@ -236,13 +354,33 @@ def _finish(run: RunFolder, state: _State, training: Split, validation: Split) -
             "music": calibrate(on_training.music, on_validation.music, truth),
         },
         "weights": tune_weights(on_validation),
+        "parameters": sum(values.numel() for values in network.parameters()),
     }
     run.write_json("summary", summary)
+    write_whole(run.path / "curves.png", lambda file: plot_curves(state.history, file))
+    write_model_card(run)
+    progress(
+        f"best epoch {state.best_epoch} of {state.epoch}, validation {100 * state.best_score:.2f}; "
+        f"ranking weights {summary['weights']}"
+    )
     return summary
 
 
-def _parameter_groups(network: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay for matrices and kernels; none for biases and normalisation."""
-    matrices = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    vectors = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+def _parameter_groups(network: DualPathNetwork, config: TrainingConfig) -> list[dict[str, Any]]:
+    """Weight decay for matrices and kernels, none for biases and normalisation.
+
+    Backbones with a learning rate of their own are apart; it is a `scale` of the common one.
+    """
+    own = config.backbone_learning_rate / config.learning_rate
+    apart = {id(one) for backbone in network.backbones for one in backbone.parameters()} if own else set()
+    groups = []
+    for scale, chosen in ((1.0, False), (own, True)):
+        learning = [one for one in network.parameters() if one.requires_grad and (id(one) in apart) == chosen]
+        if learning:
+            matrices = [one for one in learning if one.ndim > 1]
+            vectors = [one for one in learning if one.ndim <= 1]
+            groups += [
+                {"params": matrices, "weight_decay": config.weight_decay, "scale": scale},
+                {"params": vectors, "weight_decay": 0.0, "scale": scale},
+            ]
+    return groups

@@ -1,9 +1,25 @@
-"""The run folder: config.json, log.csv, last.pt (to resume), best.pt (to export), summary.json."""
+"""The run folder of one training run, owned by one process at a time.
+
+config.json       network, training, and the origins: command, git revision, versions
+log.csv           one row an epoch; tensorboard/ too where that was asked for
+last.pt           the state after the last whole epoch, to resume
+best.pt           the averaged weights of the best epoch, to evaluate and export
+summary.json      the end of the run: best epoch, calibration, ranking weights
+curves.png        losses and validation score over the epochs
+model-card.md     all of it in words
+evaluation-*.json figures of `dualpath evaluate`, by split
+run.lock          who trains here now
+"""
 
 import csv
+import fcntl
+import io
 import json
 import os
-from collections.abc import Mapping
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +28,8 @@ import torch
 
 from dualpath.config import NetworkConfig
 from dualpath.networks.dual_path import DualPathNetwork
-from kinoscore.errors import FailedPrecondition, NotFound, StorageFull
+from dualpath.training.files import PARTIAL, make_folder, not_written, write_text_whole, write_whole
+from kinoscore.errors import FailedPrecondition, InvalidRequest, NotFound
 
 __all__ = ["RunFolder"]
 
@@ -35,21 +52,47 @@ class RunFolder:
         """The averaged weights of the best epoch."""
         return self.path / "best.pt"
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Makes the folder, and owns it; the kernel drops the lock when the process ends, however it ends.
+
+        Raises:
+            FailedPrecondition: another process trains here, or the folder cannot be made or written.
+            StorageFull: the disk is full.
+        """
+        make_folder(self.path)
+        path = self.path / "run.lock"
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise not_written(path, error) from error
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                owner = os.pread(lock, 4096, 0).decode(errors="replace").strip() or "another process"
+                raise FailedPrecondition(
+                    f"the run folder {self.path} is in use by {owner}: wait until it has ended, "
+                    "or use another --run"
+                ) from None
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"process {os.getpid()} ({shlex.join(sys.argv)[:200]})".encode(), 0)
+            for left_over in self.path.glob(f".*.pt.*{PARTIAL}"):
+                left_over.unlink(missing_ok=True)
+            yield
+        finally:
+            os.close(lock)
+
     def save(self, path: Path, state: Mapping[str, Any]) -> None:
         """Writes a checkpoint.
 
         Raises:
-            StorageFull: the disk is full; the previous checkpoint is still there.
+            StorageFull, FailedPrecondition: see `write_whole`; the previous checkpoint is still there.
         """
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            torch.save(dict(state), temporary)
-            temporary.replace(path)
-        except (OSError, RuntimeError) as error:
-            temporary.unlink(missing_ok=True)
-            raise StorageFull(
-                f"cannot write {path}: {error}; free some space and run again with --resume"
-            ) from error
+        # torch turns an error of the file into one of its own; bytes in memory keep them apart.
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        write_whole(path, lambda file: file.write(buffer.getbuffer()))
 
     def load(self, path: Path) -> dict[str, Any]:
         """Reads a checkpoint.
@@ -75,22 +118,20 @@ class RunFolder:
             NotFound, FailedPrecondition: see `load`.
         """
         state = self.load(self.best)
-        network = DualPathNetwork(NetworkConfig.from_dict(state["network"]))
         try:
+            network = DualPathNetwork(NetworkConfig.from_dict(state["network"]))
             network.load_state_dict(state["weights"])
-        except RuntimeError as error:
+        except (RuntimeError, KeyError, TypeError, InvalidRequest) as error:
             raise FailedPrecondition(
-                f"{self.best} holds another network; its version of dualpath made it"
+                f"{self.best} holds another network than this version of dualpath builds: "
+                "evaluate or export it with the version that made it, or train again"
             ) from error
         _silence_constants(network)
         return network.eval()
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         """Writes <name>.json whole."""
-        path = self.path / f"{name}.json"
-        temporary = path.with_name(f".{name}.{os.getpid()}.json")
-        temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        write_text_whole(self.path / f"{name}.json", json.dumps(values, indent=2) + "\n")
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Reads <name>.json.
@@ -107,13 +148,11 @@ class RunFolder:
     def write_log(self, history: list[dict[str, float]]) -> None:
         """Writes log.csv from the whole history, so that a resumed run has no row twice."""
         columns = list(dict.fromkeys(name for row in history for name in row))
-        path = self.path / "log.csv"
-        temporary = path.with_name(f".log.{os.getpid()}.csv")
-        with temporary.open("w", newline="", encoding="utf-8") as lines:
-            writer = csv.DictWriter(lines, columns)
-            writer.writeheader()
-            writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in history)
-        temporary.replace(path)
+        lines = io.StringIO()
+        writer = csv.DictWriter(lines, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in history)
+        write_text_whole(self.path / "log.csv", lines.getvalue())
 
 
 def _silence_constants(network: DualPathNetwork) -> None:

@@ -1,5 +1,6 @@
 """Made-up pairs for the trainer: small, seeded, no media files."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the trainer needs torch: install kinoscore[train]")
 
+from dualpath import cli
 from dualpath.config import NetworkConfig
 from dualpath.data.cache import PairArrays
 from dualpath.data.features.pairs import FeaturePairs
@@ -98,5 +100,40 @@ def made_up_features() -> Callable[..., FeaturePairs]:
             music_emotion=emotion if labelled else None,
             emotion_is_score=not labelled,
         )
+
+    return make
+
+
+@pytest.fixture
+def dualpath(monkeypatch: pytest.MonkeyPatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """The command: exit status, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["dualpath", *map(str, arguments)])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def mgsv_folder(tmp_path: Path) -> Callable[[int], Path]:
+    """Features of random pairs in the layout of MGSV-EC."""
+
+    def make(pairs: int) -> Path:
+        random = np.random.default_rng(0)
+        for name in ("vit_feature1", "ast_feature2p5"):
+            (tmp_path / name).mkdir()
+        rows = ["video_id,music_id,music_start,music_end"]
+        for number in range(pairs):
+            np.save(tmp_path / "vit_feature1" / f"v{number}.npy", random.normal(size=(9, 6)))
+            np.save(tmp_path / "ast_feature2p5" / f"m{number}.npy", random.normal(size=(9, 5)))
+            rows.append(f"v{number},m{number},0,20")
+        (tmp_path / "train_data.csv").write_text("\n".join(rows) + "\n")
+        return tmp_path
 
     return make

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualpath import cli
 from dualpath.baselines.method import Kind
 from dualpath.benchmark import run
 from dualpath.benchmark.folds import folds_of_split, grouped_folds, repeated_folds
@@ -239,29 +237,18 @@ def test_a_full_disk_leaves_the_previous_result(tmp_path: Path, monkeypatch) -> 
     assert found.measured["video to music"] == [1.0]
 
 
-def test_the_command_prints_one_table_and_writes_all_forms(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
-) -> None:
-    random = np.random.default_rng(0)
-    for name in ("vit_feature1", "ast_feature2p5"):
-        (tmp_path / name).mkdir()
-    rows = ["video_id,music_id,music_start,music_end"]
-    for number in range(30):
-        np.save(tmp_path / "vit_feature1" / f"v{number}.npy", random.normal(size=(9, 6)))
-        np.save(tmp_path / "ast_feature2p5" / f"m{number}.npy", random.normal(size=(9, 5)))
-        rows.append(f"v{number},m{number},0,20")
-    (tmp_path / "train_data.csv").write_text("\n".join(rows) + "\n")
+def test_the_command_prints_one_table_and_writes_all_forms(tmp_path: Path, dualpath, mgsv_folder) -> None:
+    data = mgsv_folder(30)
     out = tmp_path / "results"
-    command = ["dualpath", "benchmark", "mgsv", "--data", str(tmp_path), "--out", str(out), "--seeds", "1"]
+    command = ["benchmark", "mgsv", "--data", data, "--out", out, "--seeds", "1"]
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- benchmark mgsv -->\noutdated\n<!-- end -->\nafter\n")
-    command += ["--folds", "3", "--methods", "random,cca", "--trials", "2", "--into", str(page)]
-    monkeypatch.setattr(sys, "argv", command)
-    cli.main()
-    captured = capsys.readouterr()
-    assert captured.out.startswith("mgsv: 30 pairs, 3 folds, 1 repetitions, 2 trials a method and fold\n")
-    assert "(chance)" in captured.out
-    assert captured.err.count("\n") == 6
+    command += ["--folds", "3", "--methods", "random,cca", "--trials", "2", "--into", page]
+    status, printed, told = dualpath(*command)
+    assert status == 0
+    assert printed.startswith("mgsv: 30 pairs, 3 folds, 1 repetitions, 2 trials a method and fold\n")
+    assert "(chance)" in printed
+    assert told.count("\n") == 6
     assert {path.name for path in out.glob("table.*")} == {
         "table.txt",
         "table.csv",

@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 
 import pytest
@@ -6,19 +5,11 @@ import pytest
 from dualpath import cli
 
 
-def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["dualpath", *arguments])
-    try:
-        cli.main()
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
-
-
-@pytest.mark.parametrize("command", ["generate", "fit", "evaluate", "export", "benchmark"])
-def test_help_says_what_a_command_does(command: str, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    assert _run(monkeypatch, command, "--help") == 0
-    assert f"Usage: dualpath {command}" in capsys.readouterr().out
+@pytest.mark.parametrize("command", ["generate", "fit", "evaluate", "export", "benchmark", "features"])
+def test_help_says_what_a_command_does(command: str, dualpath) -> None:
+    status, printed, _ = dualpath(command, "--help")
+    assert status == 0
+    assert f"Usage: dualpath {command}" in printed
 
 
 @pytest.mark.parametrize(
@@ -30,24 +21,26 @@ def test_help_says_what_a_command_does(command: str, monkeypatch: pytest.MonkeyP
     ],
 )
 def test_an_error_is_one_line_and_exit_1(
-    arguments: tuple[str, ...], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+    arguments: tuple[str, ...], words: str, tmp_path: Path, dualpath
 ) -> None:
-    assert _run(monkeypatch, *(argument.format(folder=tmp_path) for argument in arguments)) == 1
-    message = capsys.readouterr().err
+    status, _, message = dualpath(*(argument.format(folder=tmp_path) for argument in arguments))
+    assert status == 1
     assert message.startswith("dualpath: ")
     assert message.count("\n") == 1
     assert words in message
 
 
-def test_a_wrong_option_is_exit_2(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    assert _run(monkeypatch, "fit", "--no-such-option") == 2
-    assert "no-such-option" in capsys.readouterr().err
+def test_a_wrong_option_is_exit_2(dualpath) -> None:
+    status, _, message = dualpath("fit", "--no-such-option")
+    assert status == 2
+    assert "no-such-option" in message
 
 
-def test_ctrl_c_is_exit_130(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_ctrl_c_is_exit_130(monkeypatch: pytest.MonkeyPatch, dualpath) -> None:
     def interrupt(**_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "commands", interrupt)
-    assert _run(monkeypatch, "fit") == 130
-    assert "--resume" in capsys.readouterr().err
+    status, _, message = dualpath("fit")
+    assert status == 130
+    assert "--resume" in message

@@ -48,16 +48,16 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Replaces decoding; lists the clips that were decoded."""
     clips: list[str] = []
 
-    def read_frames(path: str, spec: object) -> tuple[np.ndarray, np.ndarray]:
-        clips.append(Path(path).name)
-        return np.arange(10) / 2, np.full((10, 80, 128, 3), 200, np.uint8)
+    def read_clip(path: Path, video: object, start: float) -> np.ndarray:
+        clips.append(path.name)
+        return np.full((10, 80, 128, 3), 200, np.uint8)
 
-    monkeypatch.setattr(cache_module, "read_frames", read_frames)
-    monkeypatch.setattr(
-        cache_module,
-        "read_audio",
-        lambda path, rate: np.r_[np.zeros(33075), np.full(99225, 0.5)].astype(np.float32),
-    )
+    def read_passage(path: Path, music: MusicNumbers, start: float) -> np.ndarray:
+        samples = np.r_[np.zeros(33075), np.full(99225, 0.5)].astype(np.float32)
+        return samples[round(start * music.sample_rate) :]
+
+    monkeypatch.setattr(cache_module, "read_clip", read_clip)
+    monkeypatch.setattr(cache_module, "read_passage", read_passage)
     return clips
 
 

@@ -69,7 +69,7 @@ def test_the_bootstrap_interval_holds_the_mean_and_shrinks_with_the_queries() ->
 def test_several_galleries_are_pooled_and_a_rest_is_left_out() -> None:
     assert [list(cut) for cut in galleries(7, 3)] == [[0, 1, 2], [3, 4, 5]]
     rows = compare({"model": np.eye(7)}, 3)
-    assert [(row.method, row.figures.gallery, row.figures.recall[1]) for row in rows] == [
+    assert [(row.name, row.figures.gallery, row.figures.recall[1]) for row in rows] == [
         ("model", 3, 1.0),
         ("model", 3, 1.0),
         ("random", 3, pytest.approx(1 / 3)),

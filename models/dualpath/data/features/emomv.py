@@ -11,6 +11,7 @@ two emotions, so a good figure here shows that emotion was learned, not that ret
 
 import csv
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ def read_emomv(folder: Path, *, more_music: bool = False) -> FeaturePairs:
     )
 
 
-def source_groups(sources: list[tuple[str, ...]]) -> NDArray[np.int64]:
+def source_groups(sources: Sequence[tuple[str, ...]]) -> NDArray[np.int64]:
     """Numbers of connected rows: rows of a common source have the same number. [n] tuples -> [n]."""
     parent: dict[str, str] = {}
 

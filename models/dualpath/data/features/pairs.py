@@ -19,6 +19,8 @@ __all__ = ["POLARITY", "FeaturePairs", "LabelledMusic", "check_pairs", "require_
 
 POLARITY = {
     "exciting": 1.0,
+    "joyful": 1.0,
+    "calm": 1.0,
     "relax": 1.0,
     "relaxing": 1.0,
     "neutral": 0.0,

@@ -57,10 +57,14 @@ class Preparation:
         )
 
 
-def fit_preparation(training: FeaturePairs) -> Preparation:
-    """Learns the components and moments of these rows."""
+def fit_preparation(training: FeaturePairs, width: int = _WIDTH) -> Preparation:
+    """Learns the components and moments of these rows.
+
+    Args:
+        width: blocks up to this wide stay as they are. Thousands of pairs need no narrowing.
+    """
     bases = tuple(
-        _principal(block) if block.shape[2] > _WIDTH else None
+        _principal(block, width) if block.shape[2] > width else None
         for block in _blocks(training.video, training.video_blocks)
     )
     scores = training.video_emotion if training.emotion_is_score else None
@@ -77,14 +81,14 @@ def _blocks(tokens: NDArray[np.float32], widths: tuple[int, ...]) -> list[NDArra
     return np.split(tokens, np.cumsum(widths)[:-1], axis=2)
 
 
-def _principal(block: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean [d] and the first principal directions of standardised columns [d, k], k at most 128, scaled so
-    that the components have unit variance on average."""
+def _principal(block: NDArray[np.float32], width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean [d] and the first principal directions of standardised columns [d, k], k at most `width`, scaled
+    so that the components have unit variance on average."""
     flat = block.reshape(-1, block.shape[2])
     mean, deviation = _moments(flat, (0,))
     standard = (flat - mean) / deviation
     variances, directions = np.linalg.eigh((standard.T @ standard).astype(np.float64) / len(flat))
-    keep = min(_WIDTH, len(flat) - 1)
+    keep = min(width, len(flat) - 1)
     kept = directions[:, ::-1][:, :keep] / np.sqrt(variances[::-1][:keep].mean())
     return mean, np.ascontiguousarray(kept / deviation[:, None], dtype=np.float32)
 

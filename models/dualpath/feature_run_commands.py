@@ -1,0 +1,87 @@
+"""`dualpath fit --features` and `dualpath export` of such a run."""
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kinoscore.errors import InvalidRequest
+
+__all__ = ["export_feature_run", "fit_on_features"]
+
+_TRIALS = 4
+_SWITCHES = ("shared_encoder", "decoders", "emotion_path", "key_frames", "channel_attention", "fusion")
+_USED = {"data", "run_path", "features", "seed", "threads", "distinguish", "polarity_factor", *_SWITCHES}
+
+
+def fit_on_features(options: dict[str, Any], given: set[str]) -> None:
+    """Trains the dual path on a layout of features and writes the run.
+
+    Args:
+        options: of `dualpath fit`. given: which of them the caller wrote.
+
+    Raises:
+        InvalidRequest: an option was given that has no effect here.
+    """
+    import torch
+
+    from dualpath.baselines.method import Kind
+    from dualpath.data.features.layouts import layout_named
+    from dualpath.networks.feature_paths import FeaturePathsConfig
+    from dualpath.training.dual_path_features import DualPath
+    from dualpath.training.feature_run import fit_features
+    from dualpath.training.run_folder import RunFolder
+
+    idle = sorted(given - _USED)
+    if idle:
+        raise InvalidRequest(
+            f"--{idle[0].replace('_', '-')} has no effect with --features: leave it out", field=idle[0]
+        )
+    torch.set_num_threads(options["threads"])
+    method = DualPath(
+        "dual-path",
+        Kind.OURS,
+        FeaturePathsConfig(**{name: options[name] for name in _SWITCHES}),
+        distinguish=options["distinguish"],
+        factor=options["polarity_factor"] > 0,
+    )
+    summary = fit_features(
+        RunFolder(options["run_path"]),
+        options["features"],
+        layout_named(options["features"]).read(options["data"]),
+        method,
+        trials=_TRIALS,
+        seed=options["seed"],
+        progress=click.echo,
+    )
+    click.echo(
+        f"validation {100 * summary['validation_score']:.2f} ({summary['task']}), "
+        f"trained on {summary['training_pairs']} pairs"
+    )
+
+
+def export_feature_run(run: Path, repository: Path, note: str, target: str) -> None:
+    """Writes the heads of a run on features as a repository whose manifest names the features."""
+    from dualpath.export.features import export_features
+    from dualpath.training.feature_run import load_feature_model
+    from dualpath.training.run_folder import RunFolder
+    from kinoscore.inference.targets import Target, TargetOptions
+
+    folder = RunFolder(run)
+    model, summary = load_feature_model(folder), folder.read_json("summary")
+    space = export_features(
+        model,
+        repository,
+        training={
+            "data": note or f"features in the layout of {model.layout}, {summary['training_pairs']} pairs",
+            "command": f"dualpath fit --features {model.layout}",
+            "configuration": summary["settings"],
+            "seed": folder.read_json("config")["seed"],
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        },
+        metrics={"validation_score": summary["validation_score"]},
+        options=TargetOptions(Target(target)),
+        progress=click.echo,
+    )
+    click.echo(f"{repository}: space {space}, heads on features")

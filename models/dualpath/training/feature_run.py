@@ -1,0 +1,163 @@
+"""A dual path on features as a run: trained once on all pairs that are no test pairs, kept, read again.
+
+config.json    layout, trials and seed
+features.pt    weights, preparation, and how much each path counts
+summary.json   validation score and settings of every trial
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dualpath.benchmark.folds import grouped_folds
+from dualpath.benchmark.tasks import task_of
+from dualpath.benchmark.tuning import fit_within_budget
+from dualpath.data.features.pairs import FeaturePairs
+from dualpath.data.features.prepare import Preparation, fit_preparation
+from dualpath.networks.feature_paths import FeatureDualPath, FeaturePathsConfig
+from dualpath.training.dual_path_features import DualPath
+from dualpath.training.run_folder import RunFolder
+from kinoscore.errors import FailedPrecondition, InvalidRequest
+
+__all__ = ["FeatureModel", "fit_features", "load_feature_model"]
+
+_FILE = "features.pt"
+_VALIDATION_PARTS = 5
+_EXAMPLES = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FeatureModel:
+    """What a run holds.
+
+    Attributes:
+        layout: name of the layout that it was trained on.
+        shares: of each path in the similarity, which is the sum of share times inner product.
+        video_examples, music_examples: float32 [8, t, d], tokens of training items as they were read.
+    """
+
+    layout: str
+    network: FeatureDualPath
+    preparation: Preparation
+    shares: Mapping[str, float]
+    emotion_names: tuple[str, ...]
+    video_examples: NDArray[np.float32]
+    music_examples: NDArray[np.float32]
+
+
+def fit_features(
+    run: RunFolder,
+    layout: str,
+    pairs: FeaturePairs,
+    method: DualPath,
+    *,
+    trials: int,
+    seed: int,
+    progress: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Tunes on a fifth of the pairs, trains the best settings on all but test pairs, writes the run.
+
+    Returns:
+        summary.json.
+
+    Raises:
+        InvalidRequest: no pairs to train with, or fewer than a batch.
+        StorageFull: the run does not fit on the disk.
+    """
+    rows = np.flatnonzero(np.array(pairs.splits) != "test")
+    if not len(rows):
+        raise InvalidRequest("the data has no rows to train with", field="data")
+    kept = pairs.rows(rows)
+    preparation = fit_preparation(kept)
+    prepared = preparation.apply(kept)
+    validation = grouped_folds(kept.groups, _VALIDATION_PARTS, seed)[seed % _VALIDATION_PARTS]
+    training = np.setdiff1d(np.arange(len(kept)), validation)
+    task = task_of(kept)
+    progress(f"{len(kept)} pairs, {trials} trials")
+    tuned = fit_within_budget(
+        method, prepared.rows(training), prepared.rows(validation), prepared, task, trials, seed
+    )
+    fitted = tuned.fitted
+    run.path.mkdir(parents=True, exist_ok=True)
+    run.write_json("config", {"layout": layout, "trials": trials, "seed": seed, "method": method.name})
+    run.save(run.path / _FILE, _as_state(layout, fitted.network, preparation, fitted.shares, kept))
+    summary = {
+        "training_pairs": len(kept),
+        "task": task.name,
+        "validation_score": tuned.best.score,
+        "settings": dict(tuned.best.settings),
+        "trials": [asdict(trial) for trial in tuned.trials],
+    }
+    run.write_json("summary", summary)
+    return summary
+
+
+def load_feature_model(run: RunFolder) -> FeatureModel:
+    """The model of a run, in evaluation mode.
+
+    Raises:
+        NotFound: there is none.
+        FailedPrecondition: it cannot be read, or another version made it.
+    """
+    state = run.load(run.path / _FILE)
+    try:
+        network = FeatureDualPath(FeaturePathsConfig(**state["config"]), *state["sizes"])
+        network.load_state_dict(state["weights"])
+        arrays = state["preparation"]
+        preparation = Preparation(
+            blocks=tuple(arrays["blocks"]),
+            bases=tuple(None if basis is None else _numpy(basis) for basis in arrays["bases"]),
+            video_moments=_numpy(arrays["video_moments"]),
+            music_moments=_numpy(arrays["music_moments"]),
+            emotion_moments=None,
+        )
+        examples = _numpy(state["examples"])
+        return FeatureModel(
+            layout=state["layout"],
+            network=network.eval(),
+            preparation=preparation,
+            shares=state["shares"],
+            emotion_names=tuple(state["emotion_names"]),
+            video_examples=examples[0],
+            music_examples=examples[1],
+        )
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise FailedPrecondition(
+            f"{run.path / _FILE} holds another network; its version of dualpath made it"
+        ) from error
+
+
+def _as_state(
+    layout: str,
+    network: FeatureDualPath,
+    preparation: Preparation,
+    shares: Mapping[str, float],
+    pairs: FeaturePairs,
+) -> dict[str, Any]:
+    return {
+        "layout": layout,
+        "config": asdict(network.config),
+        "sizes": list(network.sizes),
+        "weights": network.state_dict(),
+        "shares": dict(shares),
+        "emotion_names": list(pairs.emotion_names),
+        "preparation": {
+            "blocks": list(preparation.blocks),
+            "bases": [None if basis is None else _tensors(basis) for basis in preparation.bases],
+            "video_moments": _tensors(preparation.video_moments),
+            "music_moments": _tensors(preparation.music_moments),
+        },
+        "examples": _tensors((pairs.video[:_EXAMPLES], pairs.music[:_EXAMPLES])),
+    }
+
+
+def _tensors(arrays: tuple[NDArray[np.float32], ...]) -> list[torch.Tensor]:
+    return [torch.from_numpy(np.ascontiguousarray(values, np.float32)) for values in arrays]
+
+
+def _numpy(tensors: list[torch.Tensor]) -> Any:
+    return tuple(values.numpy() for values in tensors)

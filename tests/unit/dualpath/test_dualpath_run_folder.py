@@ -1,0 +1,182 @@
+import os
+import resource
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from dualpath.config import NetworkConfig, TrainingConfig
+from dualpath.training import origin
+from dualpath.training.files import write_whole
+from dualpath.training.loop import fit
+from dualpath.training.run_folder import RunFolder
+from kinoscore.errors import FailedPrecondition, StorageFull
+
+NETWORK = NetworkConfig(themes=3, attributes=2)
+SHORT = TrainingConfig(epochs=2, batch_size=4, threads=1, seed=3)
+
+
+@contextmanager
+def _small_disk(size: int) -> Iterator[None]:
+    """Files of this process cannot grow beyond `size` bytes: writing fails in the middle."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_in_the_middle_of_a_file_leaves_the_previous_one(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    write_whole(path, lambda file: file.write(b"before"))
+    with _small_disk(1000), pytest.raises(StorageFull, match="make room"):
+        write_whole(path, lambda file: file.write(bytes(5000)))
+    assert path.read_bytes() == b"before"
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_an_interruption_in_the_middle_of_a_file_leaves_the_previous_one(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    write_whole(path, lambda file: file.write(b"before"))
+
+    def interrupted(file) -> None:
+        file.write(b"af")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(path, interrupted)
+    assert path.read_bytes() == b"before"
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_a_folder_that_cannot_be_written_is_no_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(FailedPrecondition, match="cannot write"):
+        write_whole(tmp_path / "missing" / "last.pt", lambda file: file.write(b""))
+
+
+def test_a_run_goes_on_after_a_full_disk_as_if_nothing_had_been(tmp_path: Path, made_up_split) -> None:
+    training, validation = made_up_split(8), made_up_split(6, seed=1)
+    whole, halves = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "halves")
+    fit(whole, training, validation, NETWORK, SHORT)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(line: str) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+
+    try:
+        with pytest.raises(StorageFull, match="--resume"):
+            fit(halves, training, validation, NETWORK, SHORT, progress=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert halves.load(halves.last)["epoch"] == 1
+    fit(halves, training, validation, NETWORK, SHORT, resume=True)
+    expected = whole.load(whole.last)["weights"]
+    torch.testing.assert_close(halves.load(halves.last)["weights"], expected, rtol=0, atol=0)
+
+
+def test_a_run_folder_in_use_is_refused_by_the_name_of_its_owner(tmp_path: Path, made_up_split) -> None:
+    run, split = RunFolder(tmp_path), made_up_split(4)
+    with run.locked(), pytest.raises(FailedPrecondition, match=f"in use by process {os.getpid()}") as caught:
+        fit(run, split, split, NETWORK, SHORT)
+    assert "\n" not in str(caught.value)
+    with run.locked():
+        pass
+
+
+def test_the_owner_of_a_run_folder_clears_what_a_crash_left(tmp_path: Path) -> None:
+    left_over = tmp_path / ".last.pt.123.partial"
+    left_over.write_bytes(b"half")
+    with RunFolder(tmp_path).locked():
+        assert not left_over.exists()
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"network": NetworkConfig(fusion="sum").as_dict(), "weights": {"other": torch.zeros(2)}},
+        {"network": {"depth": 12}, "weights": {}},
+        {"weights": {}},
+    ],
+)
+def test_a_checkpoint_of_another_architecture_is_refused_in_one_line(tmp_path: Path, state: dict) -> None:
+    run = RunFolder(tmp_path)
+    run.save(run.best, state)
+    with pytest.raises(FailedPrecondition, match="another network") as caught:
+        run.load_best()
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_architecture_are_not_resumed(tmp_path: Path, made_up_split) -> None:
+    run, split = RunFolder(tmp_path), made_up_split(4)
+    fit(run, split, split, NETWORK, TrainingConfig(epochs=1, batch_size=4, threads=1))
+    state = run.load(run.last)
+    state["weights"]["window_encoder.project.0.weight"] = torch.zeros(3, 3)
+    run.save(run.last, state)
+    with pytest.raises(FailedPrecondition, match="another version"):
+        fit(run, split, split, NETWORK, TrainingConfig(epochs=2, batch_size=4, threads=1), resume=True)
+
+
+def test_a_run_folder_has_curves_a_model_card_and_where_it_comes_from(tmp_path: Path, made_up_split) -> None:
+    run, split = RunFolder(tmp_path / "first"), made_up_split(4)
+    one = TrainingConfig(epochs=1, batch_size=4, threads=1, seed=7)
+    fit(run, split, split, NETWORK, one, origin=origin.describe_origin(["fit", "--data", "/home/me/world"]))
+    fit(
+        run,
+        split,
+        split,
+        NETWORK,
+        TrainingConfig(epochs=2, batch_size=4, threads=1, seed=7),
+        resume=True,
+        origin=origin.describe_origin(["fit", "--data", "/home/me/world", "--epochs", "2", "--resume"]),
+    )
+    assert (run.path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    card = (run.path / "model-card.md").read_text()
+    for words in (
+        "# Model card: first",
+        "4 pairs for training",
+        "| decoders (reconstruction) | on |",
+        "dualpath fit --data world\ndualpath fit --data world --epochs 2 --resume",
+        "Seed 7",
+        "Not evaluated yet",
+        "valence deviation",
+    ):
+        assert words in card
+    assert origin.manifest_origin(run.read_json("config"))["command"] == (
+        "dualpath fit --data world; dualpath fit --data world --epochs 2 --resume"
+    )
+
+
+def test_absolute_paths_are_not_told() -> None:
+    arguments = ["fit", "--data=/secret/world", "--weights", "~/w.pt", "--music", "file:/secret/m.pt", "a/b"]
+    assert origin.command_line(arguments) == (
+        "dualpath fit --data=world --weights w.pt --music file:m.pt a/b"
+    )
+
+
+def test_a_run_without_an_origin_still_names_the_command() -> None:
+    assert origin.manifest_origin({"network": {}}) == {"command": "dualpath fit"}
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_the_revision_is_that_of_the_checkout_that_tracks_the_code(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        identity = ("-c", "user.name=test", "-c", "user.email=test@example.com")
+        return subprocess.run(
+            ["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    code = tmp_path / "code.py"
+    code.write_text("one")
+    assert origin.git_revision(code) is None
+    git("init", "--quiet")
+    assert origin.git_revision(code) is None
+    git("add", "code.py")
+    git("commit", "--quiet", "--message", "one")
+    assert origin.git_revision(code) == git("rev-parse", "HEAD")
+    code.write_text("two")
+    assert origin.git_revision(code) == git("rev-parse", "HEAD") + "-dirty"
