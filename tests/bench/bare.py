@@ -1,8 +1,8 @@
 """The yardstick: the decoding and model work of one recommendation, in a bare script written for speed.
 
 No server, no upload, no worker process, no limits, no checks, no vector store. It shares no code with
-kinoscore, only the model repository. The work is the same: two samples a second, frames that no other frame
-refers to are skipped, as many threads as there are cores, and an inner product over the same vectors.
+kinoscore, only the model repository. The work is the same: two samples a second, frames that no sample needs
+are skipped, as many threads for a model as there are cores, and an inner product over the same vectors.
 """
 
 import json
@@ -31,12 +31,14 @@ class BareRecommender:
     Args:
         repository: as `dualpath export` wrote it.
         vectors: float32 [tracks, passages, fused + content + emotion].
-        threads: of the decoder and of each model.
+        threads: of each model. The decoder has four for each where it has more than one: its threads wait for
+            one another, and that is the fastest.
     """
 
     def __init__(self, repository: Path, vectors: Floats, threads: int) -> None:
         self._manifest = json.loads((repository / "kinoscore.json").read_text())
         self._threads = threads
+        self._decoder_threads = 4 * threads if threads > 1 else 1
         self._vectors = vectors
         self._models = {
             model: self._session(repository / entry["name"] / str(entry["version"]) / "model.onnx")
@@ -77,12 +79,12 @@ class BareRecommender:
         with av.open(str(clip)) as container:
             stream = container.streams.video[0]
             context = stream.codec_context
-            context.thread_type, context.thread_count = "AUTO", self._threads
+            context.thread_type, context.thread_count = "AUTO", self._decoder_threads
             # What comes before the first key frame cannot be decoded.
             packets = list(dropwhile(lambda packet: not packet.is_keyframe, container.demux(stream)))
             packets = [packet for packet in packets if packet.size]
             samples = _samples(packets, video["frames_per_second"])
-            for packet in [*packets, None]:
+            for packet in [*_needed(packets, samples), None]:
                 context.skip_frame = "DEFAULT" if packet is None or samples[packet.pts] else "NONREF"
                 for frame in context.decode(packet):
                     if samples[frame.pts]:
@@ -113,6 +115,18 @@ class BareRecommender:
         key_frame_mask = np.zeros((1, length), np.float32)
         key_frame_mask[0, chosen] = 1
         return {"features": padded, "frame_mask": frame_mask, "key_frame_mask": key_frame_mask}
+
+
+def _needed(packets: list[av.Packet], samples: Counter[int]) -> list[av.Packet]:
+    """Those that are sampled, or that a sampled one may refer to; groups of pictures are closed here."""
+    needed: list[av.Packet] = []
+    carries = False
+    for packet in reversed(packets):
+        carries = carries or samples[packet.pts] > 0
+        if carries:
+            needed.append(packet)
+        carries = carries and not packet.is_keyframe
+    return needed[::-1]
 
 
 def _samples(packets: list[av.Packet], rate: float) -> Counter[int]:

@@ -25,7 +25,7 @@ import numpy as np
 import onnxruntime
 from av.video.reformatter import VideoReformatter
 from harness import Server, arguments, conditions, cores, progress, running_server, show
-from live_material import RATE, generated_library, store_library, stream, wide_scene
+from live_material import HEIGHT, RATE, generated_library, store_library, stream, wide_scene
 from numpy.typing import NDArray
 
 from kinoscore import AsyncClient, Frame
@@ -115,13 +115,14 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--streams", type=int, default=24, help="sent at once, flat out (default: 24)")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each stream (default: 20)")
+    parser.add_argument("--height", type=int, default=HEIGHT, help=f"of the frames (default: {HEIGHT})")
     parser.add_argument("--tracks", type=int, default=150, help="in the library (default: 150)")
     parser.add_argument("--library", type=Path, help="an .npz file that keeps encoded tracks between runs")
     options = parser.parse_args()
     found = conditions()
     repository = ModelRepository.load(options.repository or default_repository())
     progress("rendering frames")
-    scenes = [wide_scene(seed, "test", SCENE_SECONDS) for seed in range(SCENES)]
+    scenes = [wide_scene(seed, "test", SCENE_SECONDS, options.height) for seed in range(SCENES)]
     progress("bare")
     bare = Bare(repository)
     batch, bare_load = max(
@@ -143,7 +144,7 @@ def main() -> None:
     behind = max(lags)
     size = np.mean([len(picture) for pictures in scenes for picture in pictures])
     rows = [
-        ("frames", f"240p JPEG, {size / 1e3:.0f} kB, {RATE:g} a second"),
+        ("frames", f"{options.height}p JPEG, {size / 1e3:.0f} kB, {RATE:g} a second"),
         ("bare decoding and inference", f"{bare_streams:.0f} streams (batches of {batch})"),
         ("kinoscore, whole sessions", told(sessions, bare_streams)),
         ("kinoscore, the video service alone", told(encoding, bare_streams)),
@@ -160,6 +161,7 @@ def main() -> None:
     ]
     facts = {
         "conditions": found,
+        "height": options.height,
         "bare": bare_load,
         "bare_batch": batch,
         "naive_streams": naive_streams,

@@ -1,9 +1,11 @@
 """How many live streams of H.264 the cores carry, against the bare work on the same bytes.
 
-The streams are fragmented MP4 of 854 x 480 and 30 frames a second, in pieces of 16 KiB. The bare side decodes
-them in a thread on each core, skips the frames that nobody needs, and runs the frame encoder on two samples a
-second and the clip head once an update: no server, no network, no search. Ours are sent as fast as they are
-answered, through whole sessions; see live_density.py for how they are counted, and for single frames.
+The streams are fragmented MP4 of 854 x 480 and 30 frames a second, in pieces of 16 KiB, and long enough for
+their ends to count little: decoders run ahead, and have nothing to do while the last updates are made. The
+bare side decodes them in a thread on each core, skips the frames that nobody needs, and runs the frame
+encoder on two samples a second and the clip head once an update: no server, no network, no search. Ours are
+sent as fast as they are answered, through whole sessions; see live_density.py for how they are counted, and
+for single frames.
 """
 
 import tempfile
@@ -24,7 +26,7 @@ from material import write_clip
 from kinoscore import AsyncClient
 from kinoscore.inference import ModelRepository, default_repository
 
-SECONDS = 10.0  # of the clip of `write_clip`
+CLIP_SECONDS = 10  # of the clip of `write_clip`
 FRAGMENT_MICROSECONDS = "500000"
 PIECE_BYTES = 16_384
 
@@ -32,62 +34,72 @@ PIECE_BYTES = 16_384
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--streams", type=int, default=16, help="sent at once, flat out (default: 16)")
+    parser.add_argument(
+        "--repeats", type=int, default=4, help="of a clip of 10 s in each stream (default: 4)"
+    )
     parser.add_argument("--tracks", type=int, default=150, help="in the library (default: 150)")
     parser.add_argument("--library", type=Path, help="an .npz file that keeps encoded tracks between runs")
     options = parser.parse_args()
-    options.seconds = SECONDS
+    options.seconds = float(options.repeats * CLIP_SECONDS)
     found = conditions()
     repository = ModelRepository.load(options.repository or default_repository())
     with tempfile.TemporaryDirectory(prefix="kinoscore-bench-") as folder:
         progress("writing the stream")
         path = Path(folder) / "stream.mp4"
-        write_stream(path)
+        write_stream(path, options.repeats)
         progress("bare")
-        bare = bare_capacity(repository, path)
+        bare = bare_capacity(repository, path, options.seconds)
         data = path.read_bytes()
         with running_server(options.repository, live_sessions=1000, max_concurrent_requests=2000) as server:
             library = generated_library(server.address, repository.manifest, options.tracks, options.library)
             store_library(library, server.address, repository.manifest)
             progress("whole sessions")
-            sessions = flat_out(server, options, whole_session(data))
+            sessions = flat_out(server, options, whole_session(data, options.seconds))
     report(options, found, bare, sessions, len(data))
 
 
-def write_stream(path: Path) -> None:
-    """The clip of the other benchmarks, in fragments."""
+def write_stream(path: Path, repeats: int) -> None:
+    """The clip of the other benchmarks again and again, in fragments."""
     clip = path.with_name("clip.mp4")
     write_clip(clip)
     fragments = {"movflags": "empty_moov+default_base_moof", "frag_duration": FRAGMENT_MICROSECONDS}
     with av.open(str(clip)) as source, av.open(str(path), "w", options=fragments) as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(source.streams.video[0]):
-            if packet.dts is not None:
-                packet.stream = stream
-                target.mux(packet)
+        given = source.streams.video[0]
+        stream = target.add_stream_from_template(given)
+        turn = round(CLIP_SECONDS / given.time_base)
+        for number in range(repeats):
+            source.seek(0)
+            for packet in source.demux(given):
+                if packet.dts is not None and packet.pts is not None:
+                    packet.dts += number * turn
+                    packet.pts += number * turn
+                    packet.stream = stream
+                    target.mux(packet)
 
 
-def bare_capacity(repository: ModelRepository, path: Path) -> Load:
+def bare_capacity(repository: ModelRepository, path: Path, stream_seconds: float) -> Load:
     """Streams that a thread on each core would carry."""
     decoder = BareRecommender(repository.path, np.zeros((1, 1, 1), np.float32), 1)
     models = Bare(repository)
 
     def work(_: int) -> None:
-        models.encode_frames(decoder.decode(path), round(SECONDS))
+        models.encode_frames(decoder.decode(path), round(stream_seconds))
 
     work(0)
     processor, started = time.process_time(), time.perf_counter()
-    streams = SECONDS * rate_of(work)
+    streams = stream_seconds * rate_of(work)
     seconds = time.perf_counter() - started
     return Load(streams, server_cores=(time.process_time() - processor) / seconds, sender_cores=0.0)
 
 
-def whole_session(data: bytes) -> Session:
-    def pieces() -> Iterator[bytes]:
-        for start in range(0, len(data), PIECE_BYTES):
+def whole_session(data: bytes, stream_seconds: float) -> Session:
+    def pieces(size: int) -> Iterator[bytes]:
+        for start in range(0, size, PIECE_BYTES):
             yield data[start : start + PIECE_BYTES]
 
     async def run(client: AsyncClient, number: int, seconds: float) -> None:
-        async with aclosing(client.live(pieces())) as updates:
+        size = round(len(data) * seconds / stream_seconds)
+        async with aclosing(client.live(pieces(size))) as updates:
             async for _ in updates:
                 pass
 
@@ -96,7 +108,7 @@ def whole_session(data: bytes) -> Session:
 
 def report(options: Namespace, found: dict[str, object], bare: Load, sessions: Load, size: int) -> None:
     rows = [
-        ("stream", f"H.264, 854 x 480, 30 frames a second, {size * 8 / SECONDS / 1e6:.1f} Mbit/s"),
+        ("stream", f"H.264, 854 x 480, 30 frames a second, {size * 8 / options.seconds / 1e6:.1f} Mbit/s"),
         ("bare decoding and inference", f"{bare.streams:.0f} streams"),
         ("kinoscore, whole sessions", told(sessions, bare.streams)),
         ("processor time, bare", f"{bare.milliseconds:.1f} ms for a second of a stream"),

@@ -25,7 +25,8 @@ __all__ = ["RATE", "generated_library", "jpegs", "store_library", "stream", "wid
 
 RATE = 2.0
 """Frames a second, as many as the models sample."""
-WIDTH, HEIGHT = 426, 240
+HEIGHT = 240
+"""Pixels of a frame, from top to bottom; they are 16 to 9."""
 GRAIN_DEVIATION = 3.0
 QUALITY = "3"
 
@@ -36,17 +37,18 @@ def scene(seed: int, split: Split, seconds: float) -> list[bytes]:
     return jpegs(render_clip(plan))
 
 
-def wide_scene(seed: int, split: Split, seconds: float) -> list[bytes]:
-    """The same, 426 x 240, with grain over it: frames of the size that a platform would send."""
+def wide_scene(seed: int, split: Split, seconds: float, height: int = HEIGHT) -> list[bytes]:
+    """The same, 16 to 9, with grain over it: frames of the size that a platform would send."""
+    width = 2 * round(height * 8 / 9)
     plan = draw_pair(seed, split).clip
-    style = replace(plan.style, width=WIDTH // 2, height=HEIGHT // 2)
+    style = replace(plan.style, width=width // 2, height=height // 2)
     plan = replace(plan, style=style, duration_seconds=seconds, frames_per_second=RATE)
     random = np.random.default_rng(seed)
 
     def enlarged() -> Iterator[NDArray[np.uint8]]:
         for small in render_clip(plan):
             large = small.repeat(2, axis=0).repeat(2, axis=1).astype(np.float32)
-            large += GRAIN_DEVIATION * random.standard_normal((HEIGHT, WIDTH, 1), np.float32)
+            large += GRAIN_DEVIATION * random.standard_normal((*large.shape[:2], 1), np.float32)
             yield large.clip(0, 255).astype(np.uint8)
 
     return jpegs(enlarged())
