@@ -13,6 +13,7 @@ import psutil
 from support.live_sessions import SECONDS, picture, tasks_of_live_sessions
 from support.waiting import until
 
+from kinoscore.runtime.relay import REASON_LOST
 from kinoscore.v1 import common_pb2, recommend_pb2, recommend_pb2_grpc
 
 __all__ = ["Held", "abandon"]
@@ -92,7 +93,8 @@ async def _left(stub: Any, frame: recommend_pb2.RecommendLiveRequest, moment: in
             await call.read()
         return True
     except grpc.aio.AioRpcError as error:
-        if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+        is_refused = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED or error.details() == REASON_LOST
+        if not is_refused:
             raise
         return False
     except asyncio.InvalidStateError:

@@ -9,10 +9,10 @@ import grpc
 
 from kinoscore.errors import Unavailable
 
-__all__ = ["answer_to_stream", "answers_to_stream"]
+__all__ = ["REASON_LOST", "answer_to_stream", "answers_to_stream"]
 
-# What grpc.aio writes over the receiver's status when the call ends while a message waits for flow control.
-_REASON_LOST = "Internal error from Core"
+REASON_LOST = "Internal error from Core"
+"""What grpc.aio writes over the receiver's status where the call ends while a message waits to be sent."""
 
 
 async def answer_to_stream(call: Any, requests: AsyncIterator[object]) -> Any:
@@ -75,7 +75,7 @@ async def _sent(call: Any, requests: AsyncIterator[object]) -> "AsyncIterator[as
 
 def _with_reason(error: grpc.aio.AioRpcError, refusals: list[grpc.aio.AioRpcError]) -> Exception:
     """The error of a call that says why, where that is known."""
-    if error.details() != _REASON_LOST:
+    if error.details() != REASON_LOST:
         return error
     return refusals[0] if refusals else Unavailable("the receiver ended the upload early; try again")
 
