@@ -8,10 +8,11 @@ import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.in_process import running_stack
 from support.milvus_server import milvus_server
 from support.repository import write_tiny_repository
 
-from kinoscore import AsyncClient, Track
+from kinoscore import Track
 from kinoscore.data_folder import DataFolder
 from kinoscore.errors import FailedPrecondition, Unavailable
 from kinoscore.media.writing import write_audio, write_video
@@ -56,9 +57,7 @@ async def test_the_whole_works_on_a_milvus_server_and_tells_when_that_is_lost_or
             await Stack(DataFolder(tmp_path / "data", purpose="test"), settings).start()
         await migrate(server.url, manifest.space, vector_dimension(manifest))
 
-        stack = Stack(DataFolder(tmp_path / "data", purpose="test"), settings)
-        address = await stack.start()
-        async with AsyncClient(address) as client:
+        async with running_stack(tmp_path / "data", settings) as (client, _):
             for pitch, file in tones.items():
                 await client.index(file, Track(title=f"{pitch:.0f} Hz"), timeout=LIMIT_SECONDS)
             found = await client.recommend(clip, k=2, timeout=LIMIT_SECONDS)
@@ -79,6 +78,5 @@ async def test_the_whole_works_on_a_milvus_server_and_tells_when_that_is_lost_or
                 if isinstance(refusal.value, FailedPrecondition):
                     break
             async with asyncio.timeout(LIMIT_SECONDS):
-                while await health_of(address) != health_pb2.HealthCheckResponse.NOT_SERVING:  # noqa: ASYNC110
+                while await health_of(client.address) != health_pb2.HealthCheckResponse.NOT_SERVING:  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
-        await stack.close()

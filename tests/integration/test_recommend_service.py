@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from google.protobuf.json_format import MessageToDict
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.in_process import running_stack
 from support.repository import write_tiny_repository
 
 from kinoscore import AsyncClient, Recommendation, Track
@@ -66,11 +67,8 @@ def settings(repository: Path) -> StackSettings:
 
 @pytest.fixture
 async def client(settings: StackSettings, tmp_path: Path) -> AsyncIterator[AsyncClient]:
-    stack = Stack(DataFolder(tmp_path / "data", purpose="test"), settings)
-    address = await stack.start()
-    async with AsyncClient(address) as client:
+    async with running_stack(tmp_path / "data", settings) as (client, _):
         yield client
-    await stack.close()
 
 
 async def index_tones(client: AsyncClient, media: Path) -> None:
@@ -217,13 +215,11 @@ async def test_clips_and_tracks_have_limits_of_their_own(
     settings: StackSettings, media: Path, tmp_path: Path
 ) -> None:
     short = settings.model_copy(update={"max_clip_seconds": 10.0, "max_track_seconds": 25.0})
-    stack = Stack(DataFolder(tmp_path / "data", purpose="test"), short)
-    async with AsyncClient(await stack.start()) as client:
+    async with running_stack(tmp_path / "data", short) as (client, _):
         assert (await client.index(media / "tone0.flac")).created
         with pytest.raises(MediaTooLarge):
             await client.recommend(media / "long.mp4")
         assert (await client.recommend(media / "clip.mp4")).hits
-    await stack.close()
 
 
 async def test_a_client_that_leaves_in_mid_upload_harms_nobody(client: AsyncClient, media: Path) -> None:
@@ -279,8 +275,7 @@ async def test_health_is_on_for_every_service(client: AsyncClient) -> None:
 async def test_a_stack_that_stops_lets_the_running_request_finish(
     settings: StackSettings, media: Path, tmp_path: Path
 ) -> None:
-    stack = Stack(DataFolder(tmp_path / "data", purpose="test"), settings)
-    async with AsyncClient(await stack.start()) as client:
+    async with running_stack(tmp_path / "data", settings) as (client, stack):
         started = asyncio.Event()
 
         class Slow:
@@ -317,13 +312,11 @@ async def test_what_was_indexed_is_there_after_a_restart_and_the_folder_is_owned
     settings: StackSettings, media: Path, tmp_path: Path
 ) -> None:
     for expected in (0, 3):
-        stack = Stack(DataFolder(tmp_path / "data", purpose="test"), settings)
-        with pytest.raises(DataFolderInUse):
-            DataFolder(tmp_path / "data", purpose="another")
-        async with AsyncClient(await stack.start()) as client:
+        async with running_stack(tmp_path / "data", settings) as (client, _):
+            with pytest.raises(DataFolderInUse):
+                DataFolder(tmp_path / "data", purpose="another")
             assert (await client.describe()).track_count == expected
             await index_tones(client, media)
-        await stack.close()
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.in_process import running_stack
 from support.redis_server import RedisServer, needs_redis, redis_server
 from support.repository import write_tiny_repository
 
 from kinoscore import AsyncClient, Track
-from kinoscore.data_folder import DataFolder
 from kinoscore.media.writing import write_audio, write_video
 from kinoscore.runtime.settings import StackSettings
-from kinoscore.stack import Stack
 
 pytestmark = needs_redis
 
@@ -29,10 +28,8 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 async def client(tmp_path: Path, server: RedisServer) -> AsyncIterator[AsyncClient]:
     repository = write_tiny_repository(tmp_path / "repository")
     settings = StackSettings(repository=repository, port=0, decoder_workers=1, cache=server.url)
-    stack = Stack(DataFolder(tmp_path / "data", purpose="test"), settings)
-    async with AsyncClient(await stack.start()) as client:
+    async with running_stack(tmp_path / "data", settings) as (client, _):
         yield client
-    await stack.close()
 
 
 @pytest.fixture

@@ -3,27 +3,25 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.in_process import running_stack
 from support.repository import write_tiny_repository
 from support.triton import TritonServer, running_triton
 
 from kinoscore import AsyncClient, Recommendation, Track
 from kinoscore.cli.checks import Verdict, examine
-from kinoscore.data_folder import DataFolder
 from kinoscore.errors import Unavailable
 from kinoscore.inference import ModelRepository
 from kinoscore.inference.conversion import convert_repositories
 from kinoscore.inference.targets import Target, TargetOptions
 from kinoscore.media.writing import write_audio, write_video
 from kinoscore.runtime.settings import StackSettings
-from kinoscore.stack import Stack
 
 LIMIT_SECONDS = 120.0
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -70,17 +68,6 @@ def settings(repository: ModelRepository, inference: str) -> StackSettings:
     )
 
 
-@asynccontextmanager
-async def running_stack(folder: Path, settings: StackSettings) -> AsyncIterator[AsyncClient]:
-    stack = Stack(DataFolder(folder, purpose="test"), settings)
-    address = await stack.start()
-    try:
-        async with AsyncClient(address) as client:
-            yield client
-    finally:
-        await stack.close()
-
-
 async def index_and_recommend(client: AsyncClient, media: Path) -> Recommendation:
     for number in range(2):
         track = Track(title=f"Tone {number}")
@@ -91,9 +78,9 @@ async def index_and_recommend(client: AsyncClient, media: Path) -> Recommendatio
 async def test_triton_and_the_embedded_engine_recommend_the_same(
     server: TritonServer, repository: ModelRepository, media: Path, tmp_path: Path
 ) -> None:
-    async with running_stack(tmp_path / "triton", settings(repository, server.url)) as client:
+    async with running_stack(tmp_path / "triton", settings(repository, server.url)) as (client, _):
         by_triton = await index_and_recommend(client, media)
-    async with running_stack(tmp_path / "onnx", settings(repository, "onnx:")) as client:
+    async with running_stack(tmp_path / "onnx", settings(repository, "onnx:")) as (client, _):
         embedded = await index_and_recommend(client, media)
     assert len(by_triton.hits) == 2
     assert [hit.track.title for hit in by_triton.hits] == [hit.track.title for hit in embedded.hits]
@@ -106,7 +93,7 @@ async def test_triton_and_the_embedded_engine_recommend_the_same(
 async def test_a_lost_triton_fails_recommendations_in_time_and_nothing_else_and_heals(
     server: TritonServer, repository: ModelRepository, media: Path, tmp_path: Path
 ) -> None:
-    async with running_stack(tmp_path, settings(repository, server.url)) as client:
+    async with running_stack(tmp_path, settings(repository, server.url)) as (client, _):
         before = await index_and_recommend(client, media)
         await asyncio.to_thread(server.kill)
         started = time.monotonic()
@@ -132,8 +119,11 @@ async def test_the_encoders_do_not_serve_while_triton_is_lost_and_the_others_do(
 ) -> None:
     encoders = [f"kinoscore.v1.{name}Service" for name in ("VideoEncoder", "MusicEncoder", "Fusion")]
     others = [f"kinoscore.v1.{name}Service" for name in ("Ranking", "Recommender")]
-    stack = Stack(DataFolder(tmp_path, purpose="test"), settings(repository, server.url))
-    async with grpc.aio.insecure_channel(await stack.start()) as channel, asyncio.timeout(LIMIT_SECONDS):
+    async with (
+        running_stack(tmp_path, settings(repository, server.url)) as (client, _),
+        grpc.aio.insecure_channel(client.address) as channel,
+        asyncio.timeout(LIMIT_SECONDS),
+    ):
         stub = health_pb2_grpc.HealthStub(channel)
 
         async def become(encoder: int) -> None:
@@ -156,7 +146,6 @@ async def test_the_encoders_do_not_serve_while_triton_is_lost_and_the_others_do(
             else:
                 server.signal(signal.SIGCONT)
         await become(SERVING)
-    await stack.close()
 
 
 async def test_the_doctor_asks_the_server(

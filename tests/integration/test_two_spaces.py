@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.in_process import running_stack
 from support.milvus_server import milvus_server
 from support.repository import write_tiny_repository
 from support.triton import running_triton
 
 from kinoscore import AsyncClient, Hit, Recommendation, Track
 from kinoscore.cli.reindex_run import reindex_run
-from kinoscore.data_folder import DataFolder
 from kinoscore.errors import FailedPrecondition
 from kinoscore.inference.conversion import convert_repositories
 from kinoscore.inference.repository import load_repositories
@@ -26,7 +26,7 @@ from kinoscore.inference.targets import Target, TargetOptions
 from kinoscore.media.writing import write_audio, write_video
 from kinoscore.ranking.spaces import Space, drop_space, list_spaces, migrate, switch_space
 from kinoscore.runtime.settings import StackSettings
-from kinoscore.stack import Stack, model_repositories, vector_dimension
+from kinoscore.stack import model_repositories, vector_dimension
 
 RATE = 22050
 LIMIT_SECONDS = 600
@@ -107,21 +107,16 @@ async def house(engines: Engines, tmp_path: Path) -> AsyncIterator[House]:
     for seed, clip in enumerate(clips):
         random = np.random.default_rng(seed)
         write_video(clip, (random.integers(0, 255, (64, 96, 3), np.uint8) for _ in range(16)), 8.0)
-    stack = Stack(DataFolder(tmp_path / "data", purpose="test"), settings)
-    address = await stack.start()
-    try:
-        async with AsyncClient(address) as client:
-            for pitch in PITCHES:
-                file = tmp_path / f"{pitch:.0f}.flac"
-                seconds = np.arange(14 * RATE) / RATE
-                write_audio(file, (0.3 * np.sin(2 * np.pi * pitch * seconds)).astype(np.float32), RATE)
-                track = Track(title=f"{pitch:.0f} Hz", artist="Sine", licence="CC0-1.0", tags=("pure",))
-                catalogue = "default" if pitch < 600 else "other"
-                await client.index(file, track, catalogue=catalogue, timeout=LIMIT_SECONDS)
-            old, new = (manifest.space for manifest in manifests)
-            yield House(client, engines, old, new, *clips)
-    finally:
-        await stack.close()
+    async with running_stack(tmp_path / "data", settings) as (client, _):
+        for pitch in PITCHES:
+            file = tmp_path / f"{pitch:.0f}.flac"
+            seconds = np.arange(14 * RATE) / RATE
+            write_audio(file, (0.3 * np.sin(2 * np.pi * pitch * seconds)).astype(np.float32), RATE)
+            track = Track(title=f"{pitch:.0f} Hz", artist="Sine", licence="CC0-1.0", tags=("pure",))
+            catalogue = "default" if pitch < 600 else "other"
+            await client.index(file, track, catalogue=catalogue, timeout=LIMIT_SECONDS)
+        old, new = (manifest.space for manifest in manifests)
+        yield House(client, engines, old, new, *clips)
 
 
 @dataclass

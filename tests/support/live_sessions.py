@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from support.in_process import running_stack
 
 from kinoscore import AsyncClient, Frame, LiveUpdate, Track
-from kinoscore.data_folder import DataFolder
 from kinoscore.media.writing import write_audio
 from kinoscore.runtime.settings import StackSettings
 from kinoscore.stack import Stack
@@ -35,10 +35,8 @@ SECONDS = 60.0
 async def served(repository: Path, folder: Path, **settings: Any) -> AsyncIterator[tuple[AsyncClient, Stack]]:
     """The whole stack in this process, over a folder for its data."""
     chosen = StackSettings(repository=repository, port=0, decoder_workers=1, grace_seconds=5.0, **settings)
-    stack = Stack(DataFolder(folder, purpose="test"), chosen)
-    async with AsyncClient(await stack.start()) as client:
-        yield client, stack
-    await stack.close()
+    async with running_stack(folder, chosen) as running:
+        yield running
 
 
 async def index_tones(client: AsyncClient, folder: Path, count: int = 6) -> None:

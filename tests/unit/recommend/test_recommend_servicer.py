@@ -1,7 +1,7 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import grpc
@@ -204,13 +204,14 @@ async def opened_house() -> AsyncIterator[House]:
     front = Server(settings)
     front.add(RecommenderServicer(backends, house.cache, RecommendSettings(port=0)))
     front.add(LibraryServicer(backends, settings))
-    async with grpc.aio.insecure_channel(await front.start()) as channel:
+    async with AsyncExitStack() as opened:
+        opened.push_async_callback(back.stop)
+        opened.push_async_callback(backends.close)
+        opened.push_async_callback(front.stop)
+        channel = await opened.enter_async_context(grpc.aio.insecure_channel(await front.start()))
         house.front_door = recommend_pb2_grpc.RecommenderServiceStub(channel)
         house.library = ranking_pb2_grpc.RankingServiceStub(channel)
         yield house
-    await front.stop()
-    await backends.close()
-    await back.stop()
 
 
 @pytest.fixture
