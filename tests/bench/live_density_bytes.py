@@ -1,6 +1,6 @@
 """How many live streams of H.264 the cores carry, against the bare work on the same bytes.
 
-The streams are fragmented MP4 of 854 x 480 and 30 frames a second, in pieces of 16 KiB, and long enough for
+The streams are fragmented MP4 of 16 to 9 and 30 frames a second, in pieces of 16 KiB, and long enough for
 their ends to count little: decoders run ahead, and have nothing to do while the last updates are made. The
 bare side decodes them in a thread on each core, skips the frames that nobody needs, and runs the frame
 encoder on two samples a second and the clip head once an update: no server, no network, no search. Ours are
@@ -21,7 +21,7 @@ from bare import BareRecommender
 from harness import arguments, conditions, progress, running_server, show
 from live_density import Bare, Load, Session, cost, flat_out, rate_of, told
 from live_material import generated_library, store_library
-from material import write_clip
+from material import HEIGHT, write_clip
 
 from kinoscore import AsyncClient
 from kinoscore.inference import ModelRepository, default_repository
@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument(
         "--repeats", type=int, default=4, help="of a clip of 10 s in each stream (default: 4)"
     )
+    parser.add_argument("--height", type=int, default=HEIGHT, help=f"of the frames (default: {HEIGHT})")
     parser.add_argument("--tracks", type=int, default=150, help="in the library (default: 150)")
     parser.add_argument("--library", type=Path, help="an .npz file that keeps encoded tracks between runs")
     options = parser.parse_args()
@@ -46,7 +47,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="kinoscore-bench-") as folder:
         progress("writing the stream")
         path = Path(folder) / "stream.mp4"
-        write_stream(path, options.repeats)
+        write_stream(path, options.repeats, options.height)
         progress("bare")
         bare = bare_capacity(repository, path, options.seconds)
         data = path.read_bytes()
@@ -58,10 +59,10 @@ def main() -> None:
     report(options, found, bare, sessions, len(data))
 
 
-def write_stream(path: Path, repeats: int) -> None:
+def write_stream(path: Path, repeats: int, height: int) -> None:
     """The clip of the other benchmarks again and again, in fragments."""
     clip = path.with_name("clip.mp4")
-    write_clip(clip)
+    write_clip(clip, height)
     fragments = {"movflags": "empty_moov+default_base_moof", "frag_duration": FRAGMENT_MICROSECONDS}
     with av.open(str(clip)) as source, av.open(str(path), "w", options=fragments) as target:
         given = source.streams.video[0]
@@ -107,8 +108,9 @@ def whole_session(data: bytes, stream_seconds: float) -> Session:
 
 
 def report(options: Namespace, found: dict[str, object], bare: Load, sessions: Load, size: int) -> None:
+    megabits = size * 8 / options.seconds / 1e6
     rows = [
-        ("stream", f"H.264, 854 x 480, 30 frames a second, {size * 8 / options.seconds / 1e6:.1f} Mbit/s"),
+        ("stream", f"H.264, {options.height}p, 30 frames a second, {megabits:.1f} Mbit/s"),
         ("bare decoding and inference", f"{bare.streams:.0f} streams"),
         ("kinoscore, whole sessions", told(sessions, bare.streams)),
         ("processor time, bare", f"{bare.milliseconds:.1f} ms for a second of a stream"),
@@ -116,6 +118,7 @@ def report(options: Namespace, found: dict[str, object], bare: Load, sessions: L
     ]
     facts = {
         "conditions": found,
+        "height": options.height,
         "bare": bare,
         "sessions": sessions,
         "ratio": sessions.streams / bare.streams,

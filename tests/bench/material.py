@@ -24,6 +24,7 @@ from kinoscore.v1 import (
 from kinoscore.world import SAMPLE_RATE, draw_pair, render_clip, render_track
 
 __all__ = [
+    "HEIGHT",
     "Library",
     "distinct",
     "embedding",
@@ -34,7 +35,7 @@ __all__ = [
     "write_tracks",
 ]
 
-WIDTH, HEIGHT, RATE, SECONDS = 854, 480, 30, 10
+HEIGHT, RATE, SECONDS = 480, 30, 10
 GRAIN_DEVIATION = 3.0
 SPLIT = "test"
 CHUNK_BYTES = 256 * 1024
@@ -151,31 +152,36 @@ def distinct(clip: Path, number: int) -> bytes:
     return clip.read_bytes() + struct.pack(">I4sI", 12, b"free", number)
 
 
-def write_clip(path: Path) -> None:
-    """A clip of 10 s, 854 x 480, 30 frames a second, H.264 as x264 writes it when nothing is asked of it.
+def write_clip(path: Path, height: int = HEIGHT) -> None:
+    """A clip of 10 s, 16 to 9, 30 frames a second, H.264 as x264 writes it when nothing is asked of it.
 
     That has reordered frames that no other frame refers to, as most clips in the wild have; those of
     `kinoscore.media.writing`, made in a hurry, have none.
     """
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=RATE)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        for number, picture in enumerate(_pictures()):
+        stream.width, stream.height, stream.pix_fmt = _width(height), height, "yuv420p"
+        for number, picture in enumerate(_pictures(height)):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, RATE)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
 
-def _pictures() -> Iterator[NDArray[np.uint8]]:
+def _width(height: int) -> int:
+    return 2 * round(height * 8 / 9)
+
+
+def _pictures(height: int) -> Iterator[NDArray[np.uint8]]:
     """Pictures of the generated world, rendered at half size and doubled, with grain over them."""
+    width = _width(height)
     plan = draw_pair(0, SPLIT).clip
-    style = replace(plan.style, width=(WIDTH + 3) // 4 * 2, height=HEIGHT // 2)
+    style = replace(plan.style, width=(width + 3) // 4 * 2, height=height // 2)
     plan = replace(plan, style=style, duration_seconds=float(SECONDS), frames_per_second=float(RATE))
     random = np.random.default_rng(0)
     for small in render_clip(plan):
-        large = small.repeat(2, axis=0).repeat(2, axis=1)[:HEIGHT, :WIDTH].astype(np.float32)
-        large += GRAIN_DEVIATION * random.standard_normal((HEIGHT, WIDTH, 1), np.float32)
+        large = small.repeat(2, axis=0).repeat(2, axis=1)[:height, :width].astype(np.float32)
+        large += GRAIN_DEVIATION * random.standard_normal((height, width, 1), np.float32)
         yield large.clip(0, 255).astype(np.uint8)
 
 

@@ -5,12 +5,13 @@ import os
 import random
 import signal
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,7 +25,10 @@ from kinoscore.errors import InvalidMedia, InvalidRequest, MediaTooLarge
 from kinoscore.inference import ModelRepository
 from kinoscore.inference.onnx import OnnxEngine
 from kinoscore.media import live_pool
+from kinoscore.media.live_channel import LiveJob
+from kinoscore.media.live_pool import LiveProcesses
 from kinoscore.media.pool import DecodePool
+from kinoscore.media.types import FrameSpec, Limits
 from kinoscore.runtime.settings import VideoSettings
 from kinoscore.v1 import common_pb2, video_pb2
 from kinoscore.video.servicer import VideoEncoderServicer
@@ -418,9 +422,26 @@ async def test_a_sender_that_is_too_fast_is_slowed_down(
             before = sent
             await asyncio.sleep(0.5)
         assert sent < 4 << 20
-        for _ in range(3):
+        # More than one batch of the encoder.
+        for _ in range(8):
             await anext(answers)
         await until(lambda: sent > before)
+
+
+async def test_streams_that_begin_at_once_are_spread_over_the_processes(service: Service) -> None:
+    job = LiveJob(FrameSpec(64, 40, 2.0), Limits(), None, 0.0, 0, None, is_resumed=False)
+    processes = LiveProcesses(2, 1 << 30)
+
+    def threads() -> list[int]:
+        return [psutil.Process(pid).num_threads() for pid in processes.pids]
+
+    async with AsyncExitStack() as opened:
+        opened.push_async_callback(processes.close)
+        await asyncio.gather(*(opened.enter_async_context(processes.decode(job)) for _ in range(2)))
+        await until(lambda: len(set(threads())) == 1)
+        (idle,) = set(threads())
+        await asyncio.gather(*(opened.enter_async_context(processes.decode(job)) for _ in range(8)))
+        await until(lambda: threads() == [idle + 4, idle + 4])
 
 
 async def test_a_live_source_that_is_too_fast_is_decoded_less_and_told(

@@ -160,6 +160,8 @@ class LiveProcesses:
         """
         while True:
             process = await self._least_busy()
+            # Counted at once: others choose while this one is being connected.
+            process.streams += 1
             own, other = socket.socketpair()
             try:
                 with other:
@@ -171,8 +173,8 @@ class LiveProcesses:
                 continue
             except BaseException:
                 own.close()
+                process.streams -= 1
                 raise
-            process.streams += 1
             return process, reader, writer
 
     async def _least_busy(self) -> _Process:

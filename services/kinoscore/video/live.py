@@ -143,7 +143,8 @@ class LiveEncoding:
         """
         reading = asyncio.create_task(self._read(chunks))
         try:
-            while batch := await self._queue.take(_BATCH_FRAMES):
+            # What no answer tells yet is not urgent: so it is encoded together.
+            while batch := await self._queue.take(_BATCH_FRAMES, self._completes_interval):
                 for seconds, row in await self._encode(batch):
                     self._window.add(seconds, row)
                     # One that is behind must not be held up by answers that are old already.
@@ -279,10 +280,14 @@ class LiveEncoding:
                     decoded.append((picture, picture.frame))
         return decoded
 
+    def _completes_interval(self, sampled: _Sampled) -> bool:
+        return self._is_interval_over(sampled.numbers.stop / self._spec.frames_per_second)
+
     def _is_due(self) -> bool:
-        if not self._window.has_news:
-            return False
-        return self._window.end_seconds - self._answered_until >= self._interval - 1e-6
+        return self._window.has_news and self._is_interval_over(self._window.end_seconds)
+
+    def _is_interval_over(self, seconds: float) -> bool:
+        return seconds - self._answered_until >= self._interval - 1e-6
 
     async def _answer(self) -> video_pb2.EncodeLiveResponse | None:
         """One answer; none where the engine is lost."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 __all__ = ["SampleQueue"]
@@ -45,10 +45,21 @@ class SampleQueue(Generic[Item]):
             self._ended = True
             self._changed.notify_all()
 
-    async def take(self, most: int) -> list[Item]:
-        """Waits for items and takes the oldest; none when the queue has ended."""
+    async def take(self, most: int, is_enough: Callable[[Item], bool] = lambda newest: True) -> list[Item]:
+        """Waits for items and takes the oldest; none when the queue has ended.
+
+        Args:
+            is_enough: asked about the newest; where it is not, more are waited for as long as there is room.
+        """
+        most = min(most, self._capacity)
+
+        def may_be_taken() -> bool:
+            if self._ended or len(self._items) >= most:
+                return True
+            return bool(self._items) and is_enough(self._items[-1][1])
+
         async with self._changed:
-            await self._changed.wait_for(lambda: bool(self._items) or self._ended)
+            await self._changed.wait_for(may_be_taken)
             taken, self._items = self._items[:most], self._items[most:]
             if taken:
                 self._last_taken = taken[-1][0]

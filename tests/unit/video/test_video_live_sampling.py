@@ -88,6 +88,24 @@ async def test_what_is_dropped_is_spread_evenly() -> None:
     assert max(gaps) <= 4
 
 
+async def test_items_are_waited_for_until_they_are_enough_or_fill_the_queue_or_end() -> None:
+    queue: SampleQueue[int] = SampleQueue(4, drops=False)
+
+    async def taken_after(*numbers: int) -> list[int]:
+        taking = asyncio.create_task(queue.take(8, lambda newest: newest % 10 == 0))
+        for number in numbers:
+            await asyncio.sleep(0)
+            assert not taking.done()
+            await queue.put(float(number), number)
+        return await taking
+
+    assert await taken_after(9, 10) == [9, 10]
+    assert await taken_after(11, 12, 13, 14) == [11, 12, 13, 14]
+    await queue.put(15.0, 15)
+    await queue.end()
+    assert await taken_after() == [15]
+
+
 async def test_a_queue_that_drops_nothing_makes_the_sender_wait() -> None:
     queue: SampleQueue[int] = SampleQueue(2, drops=False)
     await queue.put(0.0, 0)
