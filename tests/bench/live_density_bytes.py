@@ -11,15 +11,16 @@ for single frames.
 import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import numpy as np
 from bare import BareRecommender
-from harness import arguments, conditions, progress, running_server, show
-from live_density import Bare, Load, Session, cost, flat_out, rate_of, told
+from harness import Spread, arguments, conditions, progress, running_server, show
+from live_density import Bare, Load, Session, flat_out, rate_of
 from live_material import generated_library, store_library
 from material import HEIGHT, write_clip
 
@@ -31,6 +32,14 @@ FRAGMENT_MICROSECONDS = "500000"
 PIECE_BYTES = 16_384
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Both sides, one right after the other: the machine is not equally fast at all times."""
+
+    bare: Load
+    sessions: Load
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--streams", type=int, default=16, help="sent at once, flat out (default: 16)")
@@ -38,6 +47,7 @@ def main() -> None:
         "--repeats", type=int, default=4, help="of a clip of 10 s in each stream (default: 4)"
     )
     parser.add_argument("--height", type=int, default=HEIGHT, help=f"of the frames (default: {HEIGHT})")
+    parser.add_argument("--rounds", type=int, default=5, help="of bare and ours in turn (default: 5)")
     parser.add_argument("--tracks", type=int, default=150, help="in the library (default: 150)")
     parser.add_argument("--library", type=Path, help="an .npz file that keeps encoded tracks between runs")
     options = parser.parse_args()
@@ -48,15 +58,17 @@ def main() -> None:
         progress("writing the stream")
         path = Path(folder) / "stream.mp4"
         write_stream(path, options.repeats, options.height)
-        progress("bare")
-        bare = bare_capacity(repository, path, options.seconds)
         data = path.read_bytes()
         with running_server(options.repository, live_sessions=1000, max_concurrent_requests=2000) as server:
             library = generated_library(server.address, repository.manifest, options.tracks, options.library)
             store_library(library, server.address, repository.manifest)
-            progress("whole sessions")
-            sessions = flat_out(server, options, whole_session(data, options.seconds))
-    report(options, found, bare, sessions, len(data))
+            session = whole_session(data, options.seconds)
+            rounds = []
+            for number in range(options.rounds):
+                progress(f"round {number + 1} of {options.rounds}")
+                bare = bare_capacity(repository, path, options.seconds)
+                rounds.append(Round(bare, flat_out(server, options, session)))
+    report(options, found, rounds, len(data))
 
 
 def write_stream(path: Path, repeats: int, height: int) -> None:
@@ -107,25 +119,42 @@ def whole_session(data: bytes, stream_seconds: float) -> Session:
     return run
 
 
-def report(options: Namespace, found: dict[str, object], bare: Load, sessions: Load, size: int) -> None:
+def report(options: Namespace, found: dict[str, object], rounds: Sequence[Round], size: int) -> None:
+    ratios = Spread.of([each.sessions.streams / each.bare.streams for each in rounds])
+    elsewhere = Spread.of([each.sessions.without_senders / each.bare.streams for each in rounds])
+    time_ratios = Spread.of([each.bare.milliseconds / each.sessions.milliseconds for each in rounds])
+
+    def median(values: Iterable[float]) -> float:
+        return Spread.of(list(values)).median
+
     megabits = size * 8 / options.seconds / 1e6
     rows = [
         ("stream", f"H.264, {options.height}p, 30 frames a second, {megabits:.1f} Mbit/s"),
-        ("bare decoding and inference", f"{bare.streams:.0f} streams"),
-        ("kinoscore, whole sessions", told(sessions, bare.streams)),
-        ("processor time, bare", f"{bare.milliseconds:.1f} ms for a second of a stream"),
-        ("  whole sessions", cost(sessions, bare)),
+        ("bare decoding and inference", f"{median(each.bare.streams for each in rounds):.1f} streams"),
+        ("kinoscore, whole sessions", f"{median(each.sessions.streams for each in rounds):.1f} streams"),
+        ("  of bare", of_bare(ratios)),
+        ("  senders counted out", of_bare(elsewhere)),
+        (
+            "processor time, bare",
+            f"{median(each.bare.milliseconds for each in rounds):.1f} ms for a second of a stream",
+        ),
+        ("  whole sessions", f"{median(each.sessions.milliseconds for each in rounds):.1f} ms"),
+        ("  bare takes of that", of_bare(time_ratios)),
     ]
     facts = {
         "conditions": found,
         "height": options.height,
-        "bare": bare,
-        "sessions": sessions,
-        "ratio": sessions.streams / bare.streams,
-        "ratio_without_senders": sessions.without_senders / bare.streams,
-        "ratio_of_processor_time": bare.milliseconds / sessions.milliseconds,
+        "rounds": rounds,
+        "ratio": ratios,
+        "ratio_without_senders": elsewhere,
+        "ratio_of_processor_time": time_ratios,
     }
     show(options, "live: how many streams of H.264", rows, facts)
+
+
+def of_bare(ratios: Spread) -> str:
+    low, high = ratios.lower_quartile, ratios.upper_quartile
+    return f"{ratios.median:.3f}  (middle half {low:.3f} to {high:.3f}, n = {ratios.repetitions})"
 
 
 if __name__ == "__main__":
