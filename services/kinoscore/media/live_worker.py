@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import TextIO
 
 from kinoscore.errors import InternalError, KinoscoreError
-from kinoscore.media.live_channel import PIECE_HEADER, REPORT_HEADER, SIZE, LiveJob, LiveReport
+from kinoscore.media.live_channel import PIECE_BYTES, PIECE_HEADER, REPORT_HEADER, SIZE, LiveJob, LiveReport
 from kinoscore.media.live_decoding import LivePicture, LiveVideo
 from kinoscore.media.live_feed import ByteFeed, Piece
 from kinoscore.media.live_sampling import StreamClock
@@ -31,6 +31,7 @@ HUNG_STATUS = 3
 _BEAT_SECONDS = 1.0
 # FFmpeg's own need is far smaller; the default of 8 MiB would count against the memory limit.
 _STACK_BYTES = 1 << 20
+_RECEIVED_BYTES = 2 * PIECE_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class _Channel:
     def __init__(self, stream: socket.socket, watch: Watch) -> None:
         self._socket = stream
         self._watch = watch
+        self._received = bytearray()
         self._poll = select.poll()
         self._poll.register(stream, 0)
 
@@ -77,9 +79,6 @@ class _Channel:
 
     def receive(self) -> Piece | None:
         """The next piece; None at the end of the stream. Raises _GoneError."""
-        # A peer that has closed both directions hangs up; one that has sent all does not.
-        if any(event & select.POLLHUP for _, event in self._poll.poll(0)):
-            raise _GoneError
         header = self._exactly(PIECE_HEADER.size, may_end=True)
         if not header:
             return None
@@ -90,8 +89,7 @@ class _Channel:
         data = report.encode()
         self._watch.waits()
         try:
-            self._socket.sendall(REPORT_HEADER.pack(len(data), len(pixels)) + data)
-            self._socket.sendall(pixels)
+            self._socket.sendall(REPORT_HEADER.pack(len(data), len(pixels)) + data + pixels)
         except OSError as error:
             raise _GoneError from error
         finally:
@@ -105,23 +103,29 @@ class _Channel:
                 pass
 
     def _exactly(self, count: int, *, may_end: bool = False) -> bytes:
-        parts: list[bytes] = []
-        missing = count
+        while len(self._received) < count:
+            part = self._receive_some()
+            if not part:
+                if may_end and not self._received:
+                    return b""
+                raise _GoneError
+            self._received += part
+        taken = bytes(memoryview(self._received)[:count])
+        del self._received[:count]
+        return taken
+
+    def _receive_some(self) -> bytes:
+        """What has come, many pieces at once: each call gives the interpreter away and must get it back."""
+        # A peer that has closed both directions hangs up; one that has sent all does not.
+        if any(event & select.POLLHUP for _, event in self._poll.poll(0)):
+            raise _GoneError
         self._watch.waits()
         try:
-            while missing:
-                part = self._socket.recv(missing)
-                if not part:
-                    if may_end and missing == count:
-                        return b""
-                    raise _GoneError
-                parts.append(part)
-                missing -= len(part)
+            return self._socket.recv(_RECEIVED_BYTES)
         except OSError as error:
             raise _GoneError from error
         finally:
             self._watch.works()
-        return b"".join(parts)
 
 
 def main() -> None:
