@@ -1,6 +1,6 @@
 """How many live streams of H.264 the cores carry, against the bare work on the same bytes.
 
-The streams are fragmented MP4 of 16 to 9 and 30 frames a second, in pieces of 16 KiB, and long enough for
+The streams are fragmented MP4 of 16 to 9 and 30 frames a second, in pieces of 64 KiB, and long enough for
 their ends to count little: decoders run ahead, and have nothing to do while the last updates are made. The
 bare side decodes them in a thread on each core, skips the frames that nobody needs, and runs the frame
 encoder on two samples a second and the clip head once an update: no server, no network, no search. Ours are
@@ -29,7 +29,7 @@ from kinoscore.inference import ModelRepository, default_repository
 
 CLIP_SECONDS = 10  # of the clip of `write_clip`
 FRAGMENT_MICROSECONDS = "500000"
-PIECE_BYTES = 16_384
+PIECE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
