@@ -168,7 +168,9 @@ async def rounds(sides: Sides, count: int, number: int) -> dict[str, Spread]:
     """Seconds of either side, in turn; the first round is not counted."""
     seconds: dict[str, list[float]] = {"kinoscore": [], "bare": []}
     for turn in range(number + 1):
+        # Both after the same pause: whoever comes first after one finds the machine asleep.
         ours = await sides.kinoscore(count)
+        await asyncio.sleep(SPIN_SECONDS)
         theirs = await asyncio.to_thread(sides.bare, count)
         await asyncio.sleep(SPIN_SECONDS)
         if turn:
