@@ -32,7 +32,6 @@ __all__ = [
 ]
 
 # Our choices, for models of milliseconds.
-_QUEUE_DELAY_MICROSECONDS = 500
 _QUEUE_SIZE = 256
 # A request's own time limit may only lower this one.
 _LONGEST_QUEUEING_MICROSECONDS = 600_000_000
@@ -178,10 +177,10 @@ def _dimensions(port: Port) -> str:
 
 
 def _dynamic_batching_text(sizes: list[int]) -> str:
+    # Nothing waits for a batch to fill: batches form while the model is busy, as large ones as with a delay.
     return (
         "dynamic_batching {\n"
         f"  preferred_batch_size: [ {', '.join(map(str, sizes))} ]\n"
-        f"  max_queue_delay_microseconds: {_QUEUE_DELAY_MICROSECONDS}\n"
         "  default_queue_policy {\n"
         "    timeout_action: REJECT\n"
         f"    default_timeout_microseconds: {_LONGEST_QUEUEING_MICROSECONDS}\n"
