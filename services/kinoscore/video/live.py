@@ -43,7 +43,7 @@ from kinoscore.video.pictures import FRAME_FORMATS, decode_frame
 
 __all__ = ["LiveEncoding", "LiveParts"]
 
-# Frames that are decoded and encoded together; a stream that is not behind has one or two.
+# Frames that are decoded and encoded together; a stream that is not behind has those of one answer.
 _BATCH_FRAMES = 8
 # An engine that does not answer in this time is taken for lost: what it was asked is left out.
 _ENGINE_SECONDS = 10.0

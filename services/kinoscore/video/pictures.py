@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinoscore.errors import InvalidMedia, InvalidRequest, MediaTooLarge
+from kinoscore.media.decoding import BATCH_FRAMES
 from kinoscore.media.pictures import PictureFormat, decode_picture
 from kinoscore.media.types import FrameBatch, FrameSpec, Limits
 from kinoscore.v1 import common_pb2
@@ -25,7 +26,6 @@ FRAME_FORMATS = {
     common_pb2.FRAME_FORMAT_I420: PictureFormat.I420,
     common_pb2.FRAME_FORMAT_WEBP: PictureFormat.WEBP,
 }
-_BATCH_FRAMES = 8
 # A sample whose frame comes this part of a sampling interval too late still takes it: timestamps are rounded.
 _ROUNDING = 1e-6
 
@@ -99,7 +99,7 @@ async def sampled_batches(
         picture = await asyncio.to_thread(decode_frame, frame, spec, limits)
         for _ in range(count):
             waiting.append(picture)
-            if len(waiting) == _BATCH_FRAMES:
+            if len(waiting) == BATCH_FRAMES:
                 yield _batch(waiting, given, spec)
                 given += len(waiting)
                 waiting = []
