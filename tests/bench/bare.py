@@ -31,14 +31,14 @@ class BareRecommender:
     Args:
         repository: as `dualpath export` wrote it.
         vectors: float32 [tracks, passages, fused + content + emotion].
-        threads: of each model. The decoder has six for each where it has more than one: its threads wait for
+        threads: of each model. The decoder has four for each where it has more than one: its threads wait for
             one another, and that is the fastest.
     """
 
     def __init__(self, repository: Path, vectors: Floats, threads: int) -> None:
         self._manifest = json.loads((repository / "kinoscore.json").read_text())
         self._threads = threads
-        self._decoder_threads = 6 * threads if threads > 1 else 1
+        self._decoder_threads = 4 * threads if threads > 1 else 1
         self._vectors = vectors
         self._models = {
             model: self._session(repository / entry["name"] / str(entry["version"]) / "model.onnx")

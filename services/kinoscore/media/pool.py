@@ -51,8 +51,8 @@ CANCEL_GRACE_SECONDS = 1.0
 RESTART_PAUSE_SECONDS = 1.0
 # Frame threads wait for one another, so it takes more of them than cores to keep the cores busy: two on two
 # cores are no faster than one. Beyond the most they gain little and cost memory.
-THREADS_A_CORE = 6
-MOST_THREADS = 12
+THREADS_A_CORE = 4
+MOST_THREADS = 8
 WORKER_ERRORS: Mapping[str, type[KinoscoreError]] = {
     name: getattr(errors, name)
     for name in ("InvalidMedia", "InvalidRequest", "MediaTooLarge", "NotFound", "InternalError")
