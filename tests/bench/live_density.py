@@ -113,7 +113,7 @@ class Bare:
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--streams", type=int, default=24, help="sent at once, flat out (default: 24)")
+    parser.add_argument("--streams", type=int, default=64, help="sent at once, flat out (default: 64)")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each stream (default: 20)")
     parser.add_argument("--height", type=int, default=HEIGHT, help=f"of the frames (default: {HEIGHT})")
     parser.add_argument("--tracks", type=int, default=150, help="in the library (default: 150)")
