@@ -9,6 +9,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dualpath.networks.music_spectra import MEL_BANDS, Spectra
 
@@ -25,25 +26,23 @@ def to_unit(pictures: Tensor) -> Tensor:
 def augment_pictures(pictures: Tensor, strength: float, generator: torch.Generator) -> Tensor:
     """uint8 [n, t, 3, h, w] -> float32 of the same shape in 0..1."""
     count, steps, channels, height, width = pictures.shape
-    moved = torch.stack(
-        [
-            clip[:, :, _positions(height, strength, generator)][
-                :, :, :, _positions(width, strength, generator)
-            ]
-            for clip in pictures
-        ]
-    )
+    shifts = [(_shift(height, strength, generator), _shift(width, strength, generator)) for _ in pictures]
     matrix, offset = _colour_change(count, strength, generator)
-    flat = moved.to(torch.float32).permute(0, 2, 1, 3, 4).reshape(count, channels, -1)
-    changed = torch.baddbmm(offset, matrix / 255.0, flat).clamp_(0.0, 1.0)
-    return changed.reshape(count, channels, steps, height, width).permute(0, 2, 1, 3, 4)
+    changed = torch.empty(pictures.shape, dtype=torch.float32)
+    # Clip by clip, so that what one step writes is still in the processor's cache for the next.
+    for clip, shift, mix, add, out in zip(pictures, shifts, matrix / 255.0, offset, changed, strict=True):
+        flat = _moved(clip.to(torch.float32), *shift).reshape(steps, channels, -1)
+        torch.baddbmm(
+            add.expand(steps, -1, -1), mix.expand(steps, -1, -1), flat, out=out.view(steps, channels, -1)
+        ).clamp_(0.0, 1.0)
+    return changed
 
 
 def augment_spectra(spectra: Spectra, strength: float, generator: torch.Generator) -> Spectra:
     """Spectra of [n, 4] windows -> Spectra of the same shapes."""
     count = len(spectra.mel)
     points = torch.randn(count, 1, _EQUALISER_POINTS, generator=generator) * (0.4 * strength)
-    curve = torch.nn.functional.interpolate(points, size=MEL_BANDS, mode="linear", align_corners=True)
+    curve = functional.interpolate(points, size=MEL_BANDS, mode="linear", align_corners=True)
     mel = spectra.mel + curve.unsqueeze(1)
     loudness = spectra.loudness + 5.0 * strength * torch.randn(count, 1, generator=generator)
     pitch = spectra.pitch.clone()
@@ -62,10 +61,18 @@ def _integer(low: int, high: int, generator: torch.Generator) -> int:
     return int(torch.randint(low, high + 1, (1,), generator=generator))
 
 
-def _positions(size: int, strength: float, generator: torch.Generator) -> Tensor:
-    """Which row or column each row or column shows: shift up to 6 %, edges repeated."""
+def _shift(size: int, strength: float, generator: torch.Generator) -> int:
+    """Pixels to move by: up to 6 % of the size, either way."""
     reach = round(0.06 * strength * size)
-    return (torch.arange(size) + _integer(-reach, reach, generator)).clamp(0, size - 1)
+    return _integer(-reach, reach, generator)
+
+
+def _moved(pictures: Tensor, up: int, left: int) -> Tensor:
+    """Float [t, 3, h, w] moved by so many pixels, edges repeated."""
+    height, width = pictures.shape[2:]
+    padded = functional.pad(pictures, (abs(left), abs(left), abs(up), abs(up)), mode="replicate")
+    top, start = abs(up) + up, abs(left) + left
+    return padded[:, :, top : top + height, start : start + width]
 
 
 def _colour_change(count: int, strength: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:

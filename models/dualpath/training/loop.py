@@ -23,6 +23,7 @@ from dualpath.training.average import averaged_copy, update_average
 from dualpath.training.calibration import calibrate, tune_weights, validation_score
 from dualpath.training.devices import Devices
 from dualpath.training.files import write_whole
+from dualpath.training.memory import keep_freed_memory
 from dualpath.training.model_card import write_model_card
 from dualpath.training.objective import objective
 from dualpath.training.run_folder import RunFolder
@@ -94,6 +95,7 @@ def fit(
             devices.launch()
             if devices.is_first:
                 stack.enter_context(run.locked())
+            keep_freed_memory()
             torch.set_num_threads(config.threads)
             torch.manual_seed(config.seed)
             network = DualPathNetwork(network_config, weights, window_weights)
