@@ -183,10 +183,14 @@ def fit(context: click.Context, **options: Any) -> None:
 
     from dualpath.data.cache import open_cache
     from dualpath.data.emotion import check_emotion
+    from dualpath.training.devices import is_further_process
     from dualpath.training.loop import Split, fit
     from dualpath.training.origin import describe_origin
     from dualpath.training.run_folder import RunFolder
 
+    run = RunFolder(options["run_path"])
+    if not is_further_process():
+        run.require_free(resume=options["resume"])
     source = open_data(options["data"], ("train", "validation"), options["cache"], options["threads"])
     indexes = source.splits
     labelled = options["world_labels"]
@@ -226,7 +230,6 @@ def fit(context: click.Context, **options: Any) -> None:
                 source.cache / name, index, network, workers=options["threads"], progress=bar.update
             )
         splits[name] = Split(index, arrays)
-    run = RunFolder(options["run_path"])
     fit(
         run,
         splits["train"],

@@ -8,6 +8,7 @@ import click
 from dualpath.config import EMOTION_LABELS, TrainingConfig
 from dualpath.opening import open_data
 from dualpath.progress import Bar
+from kinoscore.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from dualpath.evaluation.embeddings import Embeddings
@@ -76,6 +77,11 @@ def evaluate(
 
     torch.set_num_threads(threads)
     folder = RunFolder(run)
+    if (run / "features.pt").is_file():
+        raise InvalidRequest(
+            f"{run} holds heads on features, which cannot read media: 'dualpath benchmark' measures them",
+            field="run",
+        )
     network, weights = folder.load_best(), folder.read_json("summary")["weights"]
     source = open_data(data, (split,), cache, threads)
     index = source.splits[split]

@@ -38,6 +38,8 @@ def fit_on_features(options: dict[str, Any], given: set[str]) -> None:
         raise InvalidRequest(
             f"--{idle[0].replace('_', '-')} has no effect with --features: leave it out", field=idle[0]
         )
+    run = RunFolder(options["run_path"])
+    run.require_free(resume=False)
     torch.set_num_threads(options["threads"])
     method = DualPath(
         "dual-path",
@@ -47,7 +49,7 @@ def fit_on_features(options: dict[str, Any], given: set[str]) -> None:
         factor=options["polarity_factor"] > 0,
     )
     summary = fit_features(
-        RunFolder(options["run_path"]),
+        run,
         options["features"],
         layout_named(options["features"]).read(options["data"]),
         method,

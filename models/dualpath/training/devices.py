@@ -10,6 +10,7 @@ losses, the weights and their average stay float32, and validation is float32.
 Tested on a CPU, with two processes too (gloo). Nothing here has run on a GPU yet.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from dualpath.config import TrainingConfig
 from kinoscore.errors import FailedPrecondition
 
-__all__ = ["Devices"]
+__all__ = ["Devices", "is_further_process"]
 
 Value = TypeVar("Value")
 _PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
@@ -133,6 +134,11 @@ class _Opaque:
 
     def __init__(self, values: Any) -> None:
         self.values = values
+
+
+def is_further_process() -> bool:
+    """Whether `Devices.launch` of another process started this one, which writes nothing."""
+    return os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def _accelerator(config: TrainingConfig) -> str:

@@ -77,8 +77,8 @@ def fit(
 
     Raises:
         InvalidRequest: fewer training pairs than a batch, or a run of another configuration.
-        FailedPrecondition: the run folder is in use, a device or a package is missing, or the loss is not
-            finite any more.
+        FailedPrecondition: the run folder is in use or holds a run that is not to be resumed, a device or a
+            package is missing, or the loss is not finite any more.
         StorageFull: a checkpoint does not fit on the disk.
     """
     if len(training.index) < config.batch_size:
@@ -94,6 +94,7 @@ def fit(
         with devices:
             devices.launch()
             if devices.is_first:
+                run.require_free(resume=resume)
                 stack.enter_context(run.locked())
             keep_freed_memory()
             torch.set_num_threads(config.threads)

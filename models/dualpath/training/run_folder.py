@@ -52,6 +52,22 @@ class RunFolder:
         """The averaged weights of the best epoch."""
         return self.path / "best.pt"
 
+    def require_free(self, *, resume: bool) -> None:
+        """Before anything costs time: whether `fit` may train here.
+
+        Raises:
+            FailedPrecondition: another process trains here, or there is a run and it is not to be resumed.
+        """
+        held = [path for path in (self.last, self.best, self.path / "features.pt") if path.is_file()]
+        if held and not resume:
+            raise FailedPrecondition(
+                f"{self.path} holds a run already ({held[0].name}): --resume goes on with it, another --run "
+                "leaves it alone"
+            )
+        if self.path.is_dir():
+            with self.locked():
+                pass
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Makes the folder, and owns it; the kernel drops the lock when the process ends, however it ends.

@@ -88,6 +88,15 @@ def test_a_run_folder_in_use_is_refused_by_the_name_of_its_owner(tmp_path: Path,
         pass
 
 
+def test_a_finished_run_is_not_overwritten(tmp_path: Path, made_up_split) -> None:
+    run, split = RunFolder(tmp_path), made_up_split(4)
+    fit(run, split, split, NETWORK, SHORT)
+    before = run.last.read_bytes()
+    with pytest.raises(FailedPrecondition, match="holds a run already.*--resume"):
+        fit(run, split, split, NETWORK, SHORT)
+    assert run.last.read_bytes() == before
+
+
 def test_the_owner_of_a_run_folder_clears_what_a_crash_left(tmp_path: Path) -> None:
     left_over = tmp_path / ".last.pt.123.partial"
     left_over.write_bytes(b"half")
