@@ -225,11 +225,11 @@ def world(**options: Any) -> None:
 def _on_features(layout: str, pairs: "FeaturePairs", **options: Any) -> None:
     """The k-fold or the published split, method by method, and its tables."""
     from dualpath.benchmark.folds import folds_of_split, repeated_folds
-    from dualpath.benchmark.methods import choose_methods
     from dualpath.benchmark.results import Results
     from dualpath.benchmark.run import run_benchmark
     from dualpath.benchmark.tables import match_rows, retrieval_rows
     from dualpath.benchmark.tasks import task_of
+    from dualpath.methods.by_name import choose_methods
 
     methods = choose_methods([name.strip() for name in options["methods"].split(",")])
     seeds = range(1, options["seeds"] + 1)

@@ -263,10 +263,6 @@ def export(run: Path, repository: Path, note: str, target: str) -> None:
     in-process whatever the target. Of a run of `fit --features`, the two heads are written and the manifest
     names the features that they need; the services refuse such a repository.
     """
-    if (run / "features.pt").is_file():  # see `training.feature_run`
-        export_feature_run(run, repository, note, target)
-        return
-
     from dualpath.export.repository import export_repository
     from dualpath.training.origin import manifest_origin
     from dualpath.training.run_folder import RunFolder
@@ -274,6 +270,9 @@ def export(run: Path, repository: Path, note: str, target: str) -> None:
     from kinoscore.world import WORLD_VERSION
 
     folder = RunFolder(run)
+    if folder.heads.is_file():
+        export_feature_run(run, repository, note, target)
+        return
     network, summary, config = folder.load_best(), folder.read_json("summary"), folder.read_json("config")
     pairs = summary["training_pairs"]
     data = {"world_version": WORLD_VERSION, "data": note or f"generated world, {pairs} pairs"}

@@ -77,7 +77,7 @@ def evaluate(
 
     torch.set_num_threads(threads)
     folder = RunFolder(run)
-    if (run / "features.pt").is_file():
+    if folder.heads.is_file():
         raise InvalidRequest(
             f"{run} holds heads on features, which cannot read media: 'dualpath benchmark' measures them",
             field="run",

@@ -26,11 +26,11 @@ def fit_on_features(options: dict[str, Any], given: set[str]) -> None:
     """
     import torch
 
-    from dualpath.baselines.method import Kind
+    from dualpath.benchmark.feature_run import fit_features
     from dualpath.data.features.layouts import layout_named
+    from dualpath.methods.dual_path import DualPath
+    from dualpath.methods.method import Kind
     from dualpath.networks.feature_paths import FeaturePathsConfig
-    from dualpath.training.dual_path_features import DualPath
-    from dualpath.training.feature_run import fit_features
     from dualpath.training.run_folder import RunFolder
 
     idle = sorted(given - _USED)
@@ -65,8 +65,8 @@ def fit_on_features(options: dict[str, Any], given: set[str]) -> None:
 
 def export_feature_run(run: Path, repository: Path, note: str, target: str) -> None:
     """Writes the heads of a run on features as a repository whose manifest names the features."""
+    from dualpath.benchmark.feature_run import load_feature_model
     from dualpath.export.features import export_features
-    from dualpath.training.feature_run import load_feature_model
     from dualpath.training.run_folder import RunFolder
     from kinoscore.inference.targets import Target, TargetOptions
 

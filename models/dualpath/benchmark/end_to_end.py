@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dualpath.baselines.method import Kind
 from dualpath.config import NetworkConfig, TrainingConfig
 from dualpath.evaluation.embeddings import embed, similarity
+from dualpath.methods.method import Kind
 from dualpath.training.loop import Split, fit
 from dualpath.training.run_folder import RunFolder
 

@@ -7,13 +7,13 @@ from dataclasses import asdict
 import torch
 from threadpoolctl import threadpool_limits
 
-from dualpath.baselines.method import Method
 from dualpath.benchmark.folds import Fold
 from dualpath.benchmark.results import Results, Unit
 from dualpath.benchmark.tasks import Task
 from dualpath.benchmark.tuning import fit_within_budget
 from dualpath.data.features.pairs import FeaturePairs
 from dualpath.data.features.prepare import fit_preparation
+from dualpath.methods.method import Method
 
 __all__ = ["run_benchmark"]
 

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dualpath.baselines.method import Kind
 from dualpath.benchmark.results import Unit
 from dualpath.data.features.pairs import FeaturePairs
 from dualpath.evaluation.matching import area_under_curve
 from dualpath.evaluation.retrieval import RECALL_AT, bootstrap_interval, random_figures
+from dualpath.methods.method import Kind
 
 __all__ = ["Named", "Row", "as_csv", "as_markdown", "as_text", "match_rows", "retrieval_rows"]
 

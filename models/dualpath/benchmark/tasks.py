@@ -5,11 +5,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dualpath.baselines.method import Fitted
 from dualpath.data.features.pairs import FeaturePairs
 from dualpath.evaluation.matching import area_under_curve, percentiles
 from dualpath.evaluation.report import galleries
 from dualpath.evaluation.retrieval import RECALL_AT, ranks, recall_at
+from dualpath.methods.method import Fitted
 
 __all__ = ["Matching", "Measured", "Retrieval", "Task", "task_of"]
 

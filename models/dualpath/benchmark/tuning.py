@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from dualpath.baselines.method import Fitted, Method
 from dualpath.benchmark.tasks import Task
 from dualpath.data.features.pairs import FeaturePairs
+from dualpath.methods.method import Fitted, Method
 
 __all__ = ["Trial", "Tuned", "draw_settings", "fit_within_budget"]
 

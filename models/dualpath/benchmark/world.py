@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from dualpath.baselines.method import Kind
 from dualpath.benchmark.end_to_end import EndToEnd, head, trained_similarity
 from dualpath.benchmark.results import Results, Unit
 from dualpath.benchmark.tables import Named, Row, retrieval_rows
@@ -28,6 +27,7 @@ from dualpath.config import NetworkConfig, TrainingConfig
 from dualpath.data.features.pairs import FeaturePairs
 from dualpath.data.features.prepare import fit_preparation
 from dualpath.data.features.world import MUSIC_WIDTH, VIDEO_WIDTH, world_features
+from dualpath.methods.method import Kind
 from dualpath.training.loop import Split
 from dualpath.training.run_folder import RunFolder
 

@@ -3,19 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dualpath.baselines.agreement import Agreement
-from dualpath.baselines.aligned_cca import AlignedCca
-from dualpath.baselines.cca import Cca
-from dualpath.baselines.info_nce import InfoNce
-from dualpath.baselines.method import Fitted, Kind, Method, Settings
-from dualpath.baselines.pls import Pls
-from dualpath.baselines.random_order import RandomOrder
-from dualpath.baselines.single_path import content_only, emotion_only
-from dualpath.baselines.triplet import Triplet
 from dualpath.benchmark.end_to_end import ABLATIONS, BASELINES, CONTROLS, DUAL_PATH, EndToEnd
 from dualpath.data.features.pairs import FeaturePairs
+from dualpath.methods.agreement import Agreement
+from dualpath.methods.aligned_cca import AlignedCca
+from dualpath.methods.cca import Cca
+from dualpath.methods.dual_path import DualPath
+from dualpath.methods.info_nce import InfoNce
+from dualpath.methods.method import Fitted, Kind, Method, Settings
+from dualpath.methods.pls import Pls
+from dualpath.methods.random_order import RandomOrder
+from dualpath.methods.single_path import content_only, emotion_only
+from dualpath.methods.triplet import Triplet
 from dualpath.networks.feature_paths import FeaturePathsConfig
-from dualpath.training.dual_path_features import DualPath
 from kinoscore.errors import InvalidRequest
 
 __all__ = ["ON_FEATURES", "OnFeatures", "choose_world_methods"]

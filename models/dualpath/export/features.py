@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dualpath.benchmark.feature_run import FeatureModel
 from dualpath.data.features.layouts import Feature, layout_named
 from dualpath.data.features.prepare import Preparation
 from dualpath.export.graphs import Graph, Port
 from dualpath.export.repository import FORMAT, write_models
 from dualpath.networks.feature_paths import FeatureDualPath, FeatureSide
-from dualpath.training.feature_run import FeatureModel
 from kinoscore.inference import targets
 
 __all__ = ["export_features", "feature_graphs"]

@@ -7,5 +7,5 @@ video, music                                  encoders of a frame or window, hea
 paths                                         what both modalities share: content, emotion, fusion
 dual_path                                     everything put together
 canonical, course, feature_paths              the dual path on precomputed features
-towers                                        the networks of the baselines
+towers                                        the networks of existing methods
 """

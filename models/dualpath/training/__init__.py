@@ -10,7 +10,5 @@ model_card   what a run folder holds, in words
 devices      accelerators, precision and processes: Lightning Fabric
 loop         fit: epochs, schedule, early stopping, exact resume
 features     the loop of networks on precomputed features
-dual_path_features   the dual path on features as a method of the benchmark
-feature_run  fit --features: one model on features, kept as a run
 calibration  what services must know of a trained model: error and spread of its emotion, ranking weights
 """

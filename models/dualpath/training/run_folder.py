@@ -52,13 +52,18 @@ class RunFolder:
         """The averaged weights of the best epoch."""
         return self.path / "best.pt"
 
+    @property
+    def heads(self) -> Path:
+        """What a run on features holds instead, see `benchmark.feature_run`."""
+        return self.path / "features.pt"
+
     def require_free(self, *, resume: bool) -> None:
         """Before anything costs time: whether `fit` may train here.
 
         Raises:
             FailedPrecondition: another process trains here, or there is a run and it is not to be resumed.
         """
-        held = [path for path in (self.last, self.best, self.path / "features.pt") if path.is_file()]
+        held = [path for path in (self.last, self.best, self.heads) if path.is_file()]
         if held and not resume:
             raise FailedPrecondition(
                 f"{self.path} holds a run already ({held[0].name}): --resume goes on with it, another --run "

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualpath.baselines.method import Kind
 from dualpath.benchmark import run
 from dualpath.benchmark.folds import folds_of_split, grouped_folds, repeated_folds
-from dualpath.benchmark.methods import choose_methods
 from dualpath.benchmark.results import Results, Unit
 from dualpath.benchmark.tables import as_csv, as_markdown, as_text, match_rows, retrieval_rows
 from dualpath.benchmark.tasks import Retrieval, task_of
 from dualpath.benchmark.tuning import draw_settings, fit_within_budget
 from dualpath.benchmark_command import _replace_between
 from dualpath.evaluation.matching import area_under_curve, percentiles
+from dualpath.methods.by_name import choose_methods
+from dualpath.methods.method import Kind
 from kinoscore.errors import FailedPrecondition, InvalidRequest, StorageFull
 
 

@@ -44,3 +44,18 @@ def test_ctrl_c_is_exit_130(monkeypatch: pytest.MonkeyPatch, dualpath) -> None:
     status, _, message = dualpath("fit")
     assert status == 130
     assert "--resume" in message
+
+
+def test_a_run_that_is_there_is_refused_before_anything_is_decoded(tmp_path: Path, dualpath) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "last.pt").write_bytes(b"a checkpoint")
+    status, _, message = dualpath("fit", "--data", tmp_path / "none.csv", "--run", tmp_path / "run")
+    assert status == 1
+    assert "holds a run already (last.pt): --resume goes on with it" in message
+
+
+def test_a_run_on_features_is_not_evaluated_on_media(tmp_path: Path, dualpath) -> None:
+    (tmp_path / "features.pt").write_bytes(b"heads")
+    status, _, message = dualpath("evaluate", tmp_path, "--data", tmp_path)
+    assert status == 1
+    assert "holds heads on features" in message

@@ -8,16 +8,16 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from dualpath.baselines.method import Kind
+from dualpath.benchmark import feature_run
+from dualpath.benchmark.feature_run import fit_features, load_feature_model
 from dualpath.data.features.layouts import LAYOUTS, layout_named
 from dualpath.data.features.pairs import FeaturePairs
 from dualpath.data.features.prepare import fit_preparation
 from dualpath.export.features import export_features, feature_graphs
 from dualpath.export.onnx import PARITY_LIMIT
+from dualpath.methods.dual_path import DualPath
+from dualpath.methods.method import Kind
 from dualpath.networks.feature_paths import FeaturePathsConfig
-from dualpath.training import feature_run
-from dualpath.training.dual_path_features import DualPath
-from dualpath.training.feature_run import fit_features, load_feature_model
 from dualpath.training.run_folder import RunFolder
 from kinoscore.errors import FailedPrecondition, InvalidRepository, InvalidRequest, NotFound
 from kinoscore.inference.repository import ModelRepository

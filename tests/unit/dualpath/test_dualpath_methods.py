@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from dualpath.baselines.method import Kind, Method
-from dualpath.benchmark.methods import ABLATIONS, ALL, STANDARD, choose_methods
 from dualpath.benchmark.tasks import Retrieval
 from dualpath.data.features.pairs import FeaturePairs
 from dualpath.data.features.prepare import fit_preparation
+from dualpath.methods.by_name import ABLATIONS, ALL, STANDARD, choose_methods
+from dualpath.methods.method import Kind, Method
 from dualpath.networks.canonical import canonical_directions
 from dualpath.networks.course import CourseStandard
 from dualpath.networks.feature_paths import FeatureDualPath, FeaturePathsConfig

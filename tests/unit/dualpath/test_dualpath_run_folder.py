@@ -92,7 +92,7 @@ def test_a_finished_run_is_not_overwritten(tmp_path: Path, made_up_split) -> Non
     run, split = RunFolder(tmp_path), made_up_split(4)
     fit(run, split, split, NETWORK, SHORT)
     before = run.last.read_bytes()
-    with pytest.raises(FailedPrecondition, match="holds a run already.*--resume"):
+    with pytest.raises(FailedPrecondition, match=r"holds a run already.*--resume"):
         fit(run, split, split, NETWORK, SHORT)
     assert run.last.read_bytes() == before
 

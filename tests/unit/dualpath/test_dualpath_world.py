@@ -1,6 +1,7 @@
 """`dualpath benchmark world`: the same pairs and passages for all, galleries, resumable, one table."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +11,6 @@ import numpy as np
 import pytest
 
 from dualpath import cli
-from dualpath.baselines.method import Kind
 from dualpath.benchmark import world as world_module
 from dualpath.benchmark.end_to_end import ABLATIONS, BASELINES, CONTROLS, DUAL_PATH, head
 from dualpath.benchmark.results import Results
@@ -20,6 +20,7 @@ from dualpath.benchmark.world import Budget, TrainedRun, World, run_world, world
 from dualpath.benchmark.world_methods import ON_FEATURES, choose_world_methods
 from dualpath.config import MusicNumbers, NetworkConfig, TrainingConfig
 from dualpath.data.features.world import MUSIC_WIDTH, TOKENS, VIDEO_WIDTH, world_features
+from dualpath.methods.method import Kind
 from dualpath.training.loop import Split, fit
 from dualpath.training.run_folder import RunFolder
 from kinoscore.errors import InvalidRequest
@@ -188,6 +189,7 @@ def test_a_trained_run_is_measured_with_its_own_budget_and_again_when_it_changes
     assert first.method == "shipped (trained before)"
     assert (first.settings["pairs"], first.settings["epochs"]) == (64, 1)
     assert run_world(world, methods, [1], Retrieval(24), results, budget) == [first]
+    shutil.rmtree(run.path)
     fit(run, train, validation, NetworkConfig(), TrainingConfig(epochs=2, threads=1, seed=2))
     (second,) = run_world(world, methods, [1], Retrieval(24), results, budget)
     assert second.settings["weights"] != first.settings["weights"]

@@ -3,9 +3,9 @@
 Both on whole items, as the publication has them; the course, which is ours, is switched off.
 """
 
-from dualpath.baselines.method import Kind
+from dualpath.methods.dual_path import DualPath
+from dualpath.methods.method import Kind
 from dualpath.networks.feature_paths import FeaturePathsConfig
-from dualpath.training.dual_path_features import DualPath
 
 __all__ = ["content_only", "emotion_only"]
 

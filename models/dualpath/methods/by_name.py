@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from dualpath.baselines.agreement import Agreement
-from dualpath.baselines.aligned_cca import AlignedCca
-from dualpath.baselines.cca import Cca
-from dualpath.baselines.info_nce import InfoNce
-from dualpath.baselines.method import Kind, Method
-from dualpath.baselines.pls import Pls
-from dualpath.baselines.random_order import RandomOrder
-from dualpath.baselines.single_path import content_only, emotion_only
-from dualpath.baselines.triplet import Triplet
+from dualpath.methods.agreement import Agreement
+from dualpath.methods.aligned_cca import AlignedCca
+from dualpath.methods.cca import Cca
+from dualpath.methods.dual_path import DualPath
+from dualpath.methods.info_nce import InfoNce
+from dualpath.methods.method import Kind, Method
+from dualpath.methods.pls import Pls
+from dualpath.methods.random_order import RandomOrder
+from dualpath.methods.single_path import content_only, emotion_only
+from dualpath.methods.triplet import Triplet
 from dualpath.networks.feature_paths import FeaturePathsConfig
-from dualpath.training.dual_path_features import DualPath
 from kinoscore.errors import InvalidRequest
 
 __all__ = ["ABLATIONS", "ALL", "STANDARD", "choose_methods"]

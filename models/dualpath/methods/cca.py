@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dualpath.baselines.method import Kind, Settings, pool, unit
 from dualpath.data.features.pairs import FeaturePairs
+from dualpath.methods.method import Kind, Settings, pool, unit
 from dualpath.networks.canonical import canonical_directions
 
 __all__ = ["Cca"]

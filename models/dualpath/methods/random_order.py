@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dualpath.baselines.method import Kind, Settings
 from dualpath.data.features.pairs import FeaturePairs
+from dualpath.methods.method import Kind, Settings
 
 __all__ = ["RandomOrder"]
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dualpath.baselines.cca import Cca, Projections
-from dualpath.baselines.method import Kind, Settings, stranger_deviations, unit
 from dualpath.data.features.pairs import FeaturePairs
+from dualpath.methods.cca import Cca, Projections
+from dualpath.methods.method import Kind, Settings, stranger_deviations, unit
 from dualpath.networks.canonical import canonical_directions
 from dualpath.networks.course import CourseStandard
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dualpath.baselines.method import Kind, Settings, TwoBranches, pool
 from dualpath.data.features.pairs import FeaturePairs
 from dualpath.losses.structure import structure_loss
 from dualpath.losses.triplet import triplet_loss
+from dualpath.methods.method import Kind, Settings, TwoBranches, pool
 from dualpath.networks.towers import MeanTower
 from dualpath.training.features import FeatureTraining, train_on_rows
 

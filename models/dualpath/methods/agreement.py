@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from dualpath.baselines.method import Kind, Settings, pool
 from dualpath.data.features.pairs import FeaturePairs
+from dualpath.methods.method import Kind, Settings, pool
 from kinoscore.errors import InvalidRequest
 
 __all__ = ["Agreement"]

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from sklearn.cross_decomposition import PLSSVD
 
-from dualpath.baselines.cca import Projections
-from dualpath.baselines.method import Kind, Settings, pool
 from dualpath.data.features.pairs import FeaturePairs
+from dualpath.methods.cca import Projections
+from dualpath.methods.method import Kind, Settings, pool
 
 __all__ = ["Pls"]
 

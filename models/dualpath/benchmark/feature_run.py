@@ -18,14 +18,13 @@ from dualpath.benchmark.tasks import task_of
 from dualpath.benchmark.tuning import fit_within_budget
 from dualpath.data.features.pairs import FeaturePairs
 from dualpath.data.features.prepare import Preparation, fit_preparation
+from dualpath.methods.dual_path import DualPath
 from dualpath.networks.feature_paths import FeatureDualPath, FeaturePathsConfig
-from dualpath.training.dual_path_features import DualPath
 from dualpath.training.run_folder import RunFolder
 from kinoscore.errors import FailedPrecondition, InvalidRequest
 
 __all__ = ["FeatureModel", "fit_features", "load_feature_model"]
 
-_FILE = "features.pt"
 _VALIDATION_PARTS = 5
 _EXAMPLES = 8
 
@@ -84,7 +83,7 @@ def fit_features(
     fitted = tuned.fitted
     run.path.mkdir(parents=True, exist_ok=True)
     run.write_json("config", {"layout": layout, "trials": trials, "seed": seed, "method": method.name})
-    run.save(run.path / _FILE, _as_state(layout, fitted.network, preparation, fitted.shares, kept))
+    run.save(run.heads, _as_state(layout, fitted.network, preparation, fitted.shares, kept))
     summary = {
         "training_pairs": len(kept),
         "task": task.name,
@@ -103,7 +102,7 @@ def load_feature_model(run: RunFolder) -> FeatureModel:
         NotFound: there is none.
         FailedPrecondition: it cannot be read, or another version made it.
     """
-    state = run.load(run.path / _FILE)
+    state = run.load(run.heads)
     try:
         network = FeatureDualPath(FeaturePathsConfig(**state["config"]), *state["sizes"])
         network.load_state_dict(state["weights"])
@@ -127,7 +126,7 @@ def load_feature_model(run: RunFolder) -> FeatureModel:
         )
     except (KeyError, TypeError, RuntimeError) as error:
         raise FailedPrecondition(
-            f"{run.path / _FILE} holds another network; its version of dualpath made it"
+            f"{run.heads} holds another network; its version of dualpath made it"
         ) from error
 
 

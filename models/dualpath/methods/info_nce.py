@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dualpath.baselines.method import Kind, Settings, TwoBranches, pool
-from dualpath.baselines.triplet import feature_training
 from dualpath.data.features.pairs import FeaturePairs
 from dualpath.losses.metric import info_nce_loss
+from dualpath.methods.method import Kind, Settings, TwoBranches, pool
+from dualpath.methods.triplet import feature_training
 from dualpath.networks.towers import MeanTower, TransformerTower
 from dualpath.training.features import train_on_rows
 

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from dualpath.baselines.agreement import require_emotion
-from dualpath.baselines.method import Kind, Settings, stranger_deviations
 from dualpath.data.features.pairs import POLARITY, FeaturePairs
 from dualpath.losses.distinguish import cross_modal_contrastive_loss
 from dualpath.losses.distribution import distribution_loss
 from dualpath.losses.metric import info_nce_loss, polarity, polarity_factor
 from dualpath.losses.reconstruction import reconstruction_loss
+from dualpath.methods.agreement import require_emotion
+from dualpath.methods.method import Kind, Settings, stranger_deviations
 from dualpath.networks.canonical import Canonical, canonical_directions
 from dualpath.networks.feature_paths import FeatureDualPath, FeaturePathsConfig, FeatureSide
 from dualpath.training.features import FeatureTraining, train_on_rows
