@@ -92,16 +92,29 @@ def _folds(name: str) -> Callable[[Command], Command]:
 
 @benchmark.command()
 @_folds("muvisync")
-@click.option("--trim", default=0, type=click.IntRange(0, 15), help="Tokens left out at each end, of 32.")
-def muvisync(trim: int, **options: Any) -> None:
-    """Retrieval among whole music videos, given as features at 1 Hz.
+@click.option(
+    "--passage-seconds",
+    default=0,
+    type=click.IntRange(0),
+    help="Retrieve passages of this length among those of all tracks.  [default: whole tracks]",
+)
+@click.option(
+    "--trim",
+    default=0,
+    type=click.IntRange(0, 15),
+    help="Left out at each end: tokens, of 32, or passages.",
+)
+def muvisync(trim: int, passage_seconds: int, **options: Any) -> None:
+    """Retrieval among whole music videos, or passages of them, given as features at 1 Hz.
 
     On each fold every method gets the same number of tuning trials, scored on a fifth of the training rows;
     the best settings are trained once more on all of them, and the test rows are seen once.
     """
     from dualpath.data.features.muvisync import read_muvisync
 
-    _on_features("muvisync", read_muvisync(options.pop("data"), trim=trim), **options)
+    _on_features(
+        "muvisync", read_muvisync(options.pop("data"), trim=trim, passage_seconds=passage_seconds), **options
+    )
 
 
 @benchmark.command()

@@ -111,6 +111,30 @@ def test_a_token_says_nothing_of_the_length_of_its_item(muvisync: Path) -> None:
     np.testing.assert_allclose(spread, 0.5, atol=1e-6)
 
 
+def test_passages_are_consecutive_and_those_of_a_track_are_one_group(muvisync: Path) -> None:
+    pairs = read_muvisync(muvisync, passage_seconds=16)
+    # 60, 81, 32 and 300 s hold 3, 5, 2 and 18 whole passages, each with windows at 0, 2, ... 10 s.
+    assert np.bincount(pairs.groups).tolist() == [3, 5, 2, 18]
+    assert pairs.identifiers[:4] == ("001@0", "001@16", "001@32", "003@0")
+    assert pairs.video.shape == (28, 6, 768 + 1 + 3 + 4)
+    loudness = np.load(muvisync / "train.npz")["loudness"]
+    assert pairs.music[1, 2, 0] == pytest.approx(loudness[16 + 4 : 16 + 10].mean(), rel=1e-6)
+    inner = read_muvisync(muvisync, passage_seconds=16, trim=1)
+    assert inner.identifiers[:2] == ("001@16", "003@16")
+    assert np.bincount(inner.groups, minlength=4).tolist() == [1, 3, 0, 16]
+
+
+@pytest.mark.parametrize("seconds", [6, 17, -16])
+def test_a_passage_that_holds_no_course_is_refused(muvisync: Path, seconds: int) -> None:
+    with pytest.raises(InvalidRequest, match="even number of seconds, 8 at least"):
+        read_muvisync(muvisync, passage_seconds=seconds)
+
+
+def test_passages_longer_than_every_track_are_refused(muvisync: Path) -> None:
+    with pytest.raises(InvalidRequest, match="no track is long enough"):
+        read_muvisync(muvisync, passage_seconds=400)
+
+
 def test_rows_that_share_a_source_are_one_group() -> None:
     groups = source_groups([("a",), ("b",), ("a", "c"), ("d",), ("c", "e")])
     assert groups.tolist() == [0, 1, 0, 2, 0]

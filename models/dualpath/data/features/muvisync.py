@@ -7,10 +7,14 @@ and motion, and s rows in scene_offset, loudness, note_density, chord_root and c
 Tokens: 32 windows of 6 s, their starts spread evenly from the first second to the last window. Each window
 holds the same number of samples whatever the length of the item. With windows of a 64th of the length
 instead, pooled features tell the length of the item with r = .9, and the length identifies the pair.
+
+Passages instead of whole tracks: an item is cut into consecutive passages of equal length, each with windows
+of 6 s that start 2 s apart. The other passages of a track are wrong answers; a track is never parted.
 """
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,34 +37,47 @@ _SILENCE = 1e-3
 Item = dict[str, NDArray[np.generic]]
 
 
-def read_muvisync(folder: Path, *, trim: int = 0) -> FeaturePairs:
+def read_muvisync(folder: Path, *, trim: int = 0, passage_seconds: int = 0) -> FeaturePairs:
     """All splits that the folder holds (train, val, test).
 
     Args:
-        trim: tokens left out at each end: intro and outro give themselves away (fades, titles, black).
+        trim: tokens, or passages, left out at each end: intro and outro give themselves away (fades, titles,
+            black).
+        passage_seconds: even, at least a window and a step long (8); 0 for whole tracks.
 
     Raises:
         NotFound: no split, or half of one.
-        InvalidRequest: see `check_pairs`; columns or arrays missing or of another length.
+        InvalidRequest: see `check_pairs`; columns or arrays missing or of another length; no passage is left.
     """
-    if not 0 <= trim < TOKENS // 2:
+    if passage_seconds % 2 or (passage_seconds and passage_seconds < WINDOW_SECONDS + 2):
+        raise InvalidRequest(
+            f"passages have an even number of seconds, {WINDOW_SECONDS + 2} at least, not {passage_seconds}",
+            field="passage_seconds",
+        )
+    if not passage_seconds and not 0 <= trim < TOKENS // 2:
         raise InvalidRequest(f"trim is 0 to {TOKENS // 2 - 1} tokens, not {trim}", field="trim")
     names = _names(folder, "emotion6_names.json")
     attributes = len(_names(folder, "chord_attr.json"))
-    identifiers, splits, video, music, emotion = [], [], [], [], []
+    identifiers, splits, groups, video, music, emotion = [], [], [], [], [], []
+    tracks = 0
     for split in ("train", "val", "test"):
         if not (folder / f"{split}.csv").is_file():
             continue
         for identifier, key, item in _items(folder, split):
             if identifier in LEFT_OUT and split != "test":
                 continue
-            identifiers.append(identifier)
-            splits.append(split)
-            video.append(_video_tokens(item)[trim : TOKENS - trim])
-            music.append(_music_tokens(item, key, attributes)[trim : TOKENS - trim])
-            emotion.append(np.asarray(item["emotion6"], np.float32).mean(axis=0))
-    if not identifiers:
+            for name, part, starts in _parts(item, passage_seconds, trim):
+                identifiers.append(f"{identifier}{name}")
+                splits.append(split)
+                groups.append(tracks)
+                video.append(_video_tokens(part, starts))
+                music.append(_music_tokens(part, key, attributes, starts))
+                emotion.append(np.asarray(part["emotion6"], np.float32).mean(axis=0))
+            tracks += 1
+    if not tracks:
         raise NotFound(f"{folder} holds no train.csv, val.csv or test.csv: is it a folder of muvisync?")
+    if not identifiers:
+        raise InvalidRequest("no track is long enough for such passages: make them shorter", field="trim")
     tokens = np.stack(video)
     clip = 768
     return check_pairs(
@@ -70,7 +87,7 @@ def read_muvisync(folder: Path, *, trim: int = 0) -> FeaturePairs:
             video=tokens,
             music=np.stack(music),
             video_blocks=(clip, tokens.shape[2] - clip),
-            groups=np.arange(len(identifiers)),
+            groups=np.array(groups, np.int64),
             match=np.ones(len(identifiers), bool),
             emotion_names=tuple(names),
             video_emotion=np.stack(emotion),
@@ -120,10 +137,20 @@ def _items(folder: Path, split: str) -> list[tuple[str, str, Item]]:
     return items
 
 
-def _starts(item: Item) -> NDArray[np.int64]:
-    """First 2-s row of each window."""
-    last = len(item["motion"]) - WINDOW_SECONDS // 2
-    return np.round(np.linspace(0, last, TOKENS)).astype(np.int64)
+def _parts(item: Item, passage_seconds: int, trim: int) -> Iterator[tuple[str, Item, NDArray[np.int64]]]:
+    """What is retrieved of an item: ("", or "@" and the start of the passage in s; arrays; first 2-s row of
+    each window)."""
+    if not passage_seconds:
+        last = len(item["motion"]) - WINDOW_SECONDS // 2
+        starts = np.round(np.linspace(0, last, TOKENS)).astype(np.int64)
+        yield "", item, starts[trim : TOKENS - trim]
+        return
+    rows = {name: passage_seconds // 2 if name in _EVERY_2_S else passage_seconds for name in item}
+    starts = np.arange(passage_seconds // 2 - WINDOW_SECONDS // 2 + 1)
+    count = len(item["motion"]) // rows["motion"]
+    for number in range(trim, count - trim):
+        passage = {name: item[name][number * size : (number + 1) * size] for name, size in rows.items()}
+        yield f"@{number * passage_seconds}", passage, starts
 
 
 def _windows(values: NDArray[np.generic], starts: NDArray[np.int64], length: int) -> NDArray[np.float32]:
@@ -131,9 +158,9 @@ def _windows(values: NDArray[np.generic], starts: NDArray[np.int64], length: int
     return np.asarray(values, np.float32)[starts[:, None] + np.arange(length)]
 
 
-def _video_tokens(item: Item) -> NDArray[np.float32]:
-    """[32, 768 + 11]: CLIP mean; then its spread, six emotions, motion and its spread, cuts, time since."""
-    starts, half = _starts(item), WINDOW_SECONDS // 2
+def _video_tokens(item: Item, starts: NDArray[np.int64]) -> NDArray[np.float32]:
+    """[tokens, 768 + 11]: CLIP mean; its spread, six emotions, motion and its spread, cuts, time since."""
+    half = WINDOW_SECONDS // 2
     clip = _windows(item["clip_l14"], starts, half)
     motion = np.log1p(_windows(item["motion"], starts, half))
     since = _windows(item["scene_offset"], 2 * starts, WINDOW_SECONDS)
@@ -156,10 +183,12 @@ def _video_tokens(item: Item) -> NDArray[np.float32]:
     )
 
 
-def _music_tokens(item: Item, key: str, attributes: int) -> NDArray[np.float32]:
-    """[32, 39]: loudness, its logarithm and note density (mean, spread, change), chord changes, kinds of
+def _music_tokens(
+    item: Item, key: str, attributes: int, video_starts: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """[tokens, 39]: loudness, its logarithm and note density (mean, spread, change), chord changes, kinds of
     chord, roots relative to the key, mode."""
-    starts = 2 * _starts(item)
+    starts = 2 * video_starts
     tonic, _, mode = key.partition(" ")
     if tonic not in _TONICS or mode not in ("major", "minor"):
         raise InvalidRequest(f"a key is a tonic and a mode such as 'C# minor', not {key!r}")
@@ -179,7 +208,7 @@ def _music_tokens(item: Item, key: str, attributes: int) -> NDArray[np.float32]:
             _windows(changed, starts, WINDOW_SECONDS).mean(axis=1)[:, None],
             _windows(np.eye(attributes)[attribute], starts, WINDOW_SECONDS).mean(axis=1),
             _windows(np.eye(13)[relative], starts, WINDOW_SECONDS).mean(axis=1),
-            np.full((TOKENS, 1), float(mode == "major"), np.float32),
+            np.full((len(starts), 1), float(mode == "major"), np.float32),
         ],
         axis=1,
     )
