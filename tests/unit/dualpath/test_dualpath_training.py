@@ -1,4 +1,5 @@
 import csv
+import ctypes
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from dualpath.networks.dual_path import DualPathNetwork
 from dualpath.training.average import averaged_copy, update_average
 from dualpath.training.calibration import tune_weights
 from dualpath.training.loop import fit
+from dualpath.training.memory import keep_freed_memory
 from dualpath.training.objective import objective
 from dualpath.training.run_folder import RunFolder
 from kinoscore.errors import FailedPrecondition, InvalidRequest, NotFound
@@ -184,3 +186,8 @@ def test_no_augmentation_changes_nothing(made_up_split) -> None:
     spectra = augment_spectra(batch.spectra, 0.0, torch.Generator().manual_seed(1))
     for changed, original in zip(spectra, batch.spectra, strict=True):
         torch.testing.assert_close(changed, original)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library than glibc")
+def test_the_allocator_takes_the_advice_to_keep_freed_memory() -> None:
+    assert keep_freed_memory()
