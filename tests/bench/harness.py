@@ -82,19 +82,24 @@ def running_server(repository: Path | None, **settings: object) -> Iterator[Serv
         settings: further ones, by their names.
     """
     with tempfile.TemporaryDirectory(prefix="kinoscore-bench-") as folder:
-        log_path = Path(folder, "log")
         # The first search after many upserts flushes them: no figure here, but long on a busy machine.
         options = {"port": 0, "data": Path(folder, "data"), "log-level": "error", "search-seconds": 60}
         options |= {name.replace("_", "-"): value for name, value in settings.items()}
         command = command_line("up", *(f"--{name}={value}" for name, value in options.items()))
-        with log_path.open("w") as log:
-            process = subprocess.Popen(command, env=environment(repository), stderr=log)
-        try:
-            address = _await_address(process, log_path)
-            yield Server(address, psutil.Process(process.pid))
-        finally:
-            process.terminate()
-            process.wait(STOP_SECONDS)
+        with running(command, Path(folder, "log"), environment(repository)) as server:
+            yield server
+
+
+@contextmanager
+def running(command: Sequence[str], log_path: Path, environment: Mapping[str, str]) -> Iterator[Server]:
+    """A command that says "answers at ADDRESS;" on stderr and serves until it is terminated."""
+    with log_path.open("w") as log:
+        process = subprocess.Popen(command, env=environment, stderr=log)
+    try:
+        yield Server(_await_address(process, log_path), psutil.Process(process.pid))
+    finally:
+        process.terminate()
+        process.wait(STOP_SECONDS)
 
 
 def _await_address(process: "subprocess.Popen[bytes]", log: Path) -> str:
@@ -104,7 +109,7 @@ def _await_address(process: "subprocess.Popen[bytes]", log: Path) -> str:
         if "answers at " in said and said.endswith("\n"):
             return said.split("answers at ")[1].split(";")[0]
         time.sleep(0.02)
-    raise SystemExit(f"`kinoscore up` did not start:\n{log.read_text()}")
+    raise SystemExit(f"the server did not start:\n{log.read_text()}")
 
 
 def command_line(*arguments: object) -> list[str]:

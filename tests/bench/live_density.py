@@ -5,12 +5,15 @@ in a script of threads: no server, no network, no search. Ours are streams that 
 answered: stream seconds a second of the clock are the streams that would be sustained. Then as many streams
 are sent in real time, less a tenth, and must not fall behind. The senders run on the same cores as the
 server, so the figure is told as it was, and with the senders' processor time counted out. The video service
-by itself (decoding, models and windows, without fusion, search and the list) tells what the front door costs.
+by itself (decoding, models and windows, without fusion, search and the list) tells what the front door costs,
+and a server that only receives the frames (live_receiver.py) what gRPC costs in Python whatever is done.
 
 The naive way encodes the last minute anew for each update.
 """
 
 import asyncio
+import sys
+import tempfile
 import time
 from argparse import Namespace
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
@@ -24,7 +27,17 @@ import grpc
 import numpy as np
 import onnxruntime
 from av.video.reformatter import VideoReformatter
-from harness import Server, arguments, conditions, cores, progress, running_server, show
+from harness import (
+    Server,
+    arguments,
+    conditions,
+    cores,
+    environment,
+    progress,
+    running,
+    running_server,
+    show,
+)
 from live_material import HEIGHT, RATE, generated_library, store_library, stream, wide_scene
 from numpy.typing import NDArray
 
@@ -130,6 +143,8 @@ def main() -> None:
     )
     bare_streams = bare_load.streams
     naive_streams = naive_capacity(bare, scenes)
+    progress("a server that only receives")
+    received = receiving(options, scenes)
     with running_server(options.repository, live_sessions=1000, max_concurrent_requests=2000) as server:
         library = generated_library(server.address, repository.manifest, options.tracks, options.library)
         store_library(library, server.address, repository.manifest)
@@ -142,6 +157,7 @@ def main() -> None:
         lags = asyncio.run(in_real_time(server.address, scenes, count, options.seconds))
 
     behind = max(lags)
+    both = bare_load.milliseconds + received.milliseconds
     size = np.mean([len(picture) for pictures in scenes for picture in pictures])
     rows = [
         ("frames", f"{options.height}p JPEG, {size / 1e3:.0f} kB, {RATE:g} a second"),
@@ -151,6 +167,11 @@ def main() -> None:
         ("processor time, bare", f"{bare_load.milliseconds:.1f} ms for a second of a stream"),
         ("  whole sessions", cost(sessions, bare_load)),
         ("  the video service alone", cost(encoding, bare_load)),
+        ("  only receiving", f"{received.milliseconds:.1f} ms; with bare work {both:.1f} ms"),
+        (
+            "kinoscore, against receiving and bare work",
+            f"{both / sessions.milliseconds:.3f} by processor time",
+        ),
         (
             f"{count} streams in real time",
             f"{behind:.2f} s behind at most in the second half"
@@ -167,6 +188,7 @@ def main() -> None:
         "naive_streams": naive_streams,
         "sessions": sessions,
         "encoding": encoding,
+        "received": received,
         "ratio_of_processor_time": bare_load.milliseconds / sessions.milliseconds,
         "ratio": sessions.streams / bare_streams,
         "ratio_without_senders": sessions.without_senders / bare_streams,
@@ -174,6 +196,15 @@ def main() -> None:
         "most_seconds_behind": behind,
     }
     show(options, "live: how many streams", rows, facts)
+
+
+def receiving(options: Namespace, scenes: Sequence[Sequence[bytes]]) -> Load:
+    """Streams that a server carries which does nothing with them."""
+    script = Path(__file__).with_name("live_receiver.py")
+    with tempfile.TemporaryDirectory(prefix="kinoscore-bench-") as folder:
+        log = Path(folder, "log")
+        with running([sys.executable, str(script)], log, environment(None)) as server:
+            return flat_out(server, options, whole_session(scenes))
 
 
 def told(load: Load, bare_streams: float) -> str:

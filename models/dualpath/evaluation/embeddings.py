@@ -17,13 +17,15 @@ __all__ = ["Embeddings", "SideEmbeddings", "embed", "similarity"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SideEmbeddings:
-    """content [n, 128], emotion [n, 64], fused [n, 256], valence_arousal [n, 2], probabilities [n, c]."""
+    """content [n, 128], emotion [n, 64], fused [n, 256], valence_arousal [n, 2], probabilities [n, c];
+    of music also cues [n, 24], what its emotion is read from."""
 
     content: NDArray[np.float32]
     emotion: NDArray[np.float32]
     fused: NDArray[np.float32]
     valence_arousal: NDArray[np.float32]
     probabilities: NDArray[np.float32]
+    cues: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,10 +73,12 @@ def similarity(embeddings: Embeddings, weights: dict[str, float]) -> NDArray[np.
 
 
 def _joined(sides: list[Side]) -> SideEmbeddings:
+    cues = [side.cues for side in sides if side.cues is not None]
     return SideEmbeddings(
         content=torch.cat([side.content for side in sides]).cpu().numpy(),
         emotion=torch.cat([side.emotion.embedding for side in sides]).cpu().numpy(),
         fused=torch.cat([side.fused for side in sides]).cpu().numpy(),
         valence_arousal=torch.cat([side.emotion.valence_arousal for side in sides]).cpu().numpy(),
         probabilities=torch.cat([side.emotion.probabilities for side in sides]).cpu().numpy(),
+        cues=torch.cat(cues).cpu().numpy() if cues else None,
     )

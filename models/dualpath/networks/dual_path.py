@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from dualpath.config import NetworkConfig
 from dualpath.networks.music import PassageEncoder, WindowEncoder
+from dualpath.networks.music_reading import MusicReading
 from dualpath.networks.music_spectra import Spectra
 from dualpath.networks.paths import ContentEncoder, ContentLabels, Decoder, Emotion, Fusion
 from dualpath.networks.video import ClipEncoder, FrameEncoder, select_key_frames
@@ -26,6 +27,7 @@ class Side(NamedTuple):
             labels.
         parts: emotion of the single frames or windows, flattened to [n * parts, ...].
         parts_mask: [n * parts], 1 where a part is real.
+        cues: of music [n, 24], what its emotion is read from (READ_CUES); None of video.
     """
 
     content: Tensor
@@ -36,6 +38,7 @@ class Side(NamedTuple):
     labels: tuple[Tensor, Tensor] | None
     parts: Emotion
     parts_mask: Tensor
+    cues: Tensor | None = None
 
 
 class DualPathNetwork(nn.Module):
@@ -51,8 +54,9 @@ class DualPathNetwork(nn.Module):
         self.config = config
         self.frame_encoder = FrameEncoder(config, weights)
         self.clip_encoder = ClipEncoder(config)
-        self.window_encoder = WindowEncoder(config, window_weights)
-        self.passage_encoder = PassageEncoder(config)
+        self.reading = MusicReading()
+        self.window_encoder = WindowEncoder(config, self.reading, window_weights)
+        self.passage_encoder = PassageEncoder(config, self.reading)
         self.video_content = ContentEncoder(config.dimensions)
         self.music_content = (
             self.video_content if config.shared_encoder else ContentEncoder(config.dimensions)
@@ -134,4 +138,5 @@ class DualPathNetwork(nn.Module):
             labels=self.labels(content) if self.labels is not None else None,
             parts=encoded.emotion,
             parts_mask=window_mask.flatten(),
+            cues=passage.cues.detach(),
         )

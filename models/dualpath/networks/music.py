@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dualpath.config import NetworkConfig
 from dualpath.networks.backbones import open_backbone
 from dualpath.networks.music_cues import KeyCues, MusicCues, masked_mean, mel_relative_to_level
+from dualpath.networks.music_reading import READ_CUES, MusicReading
 from dualpath.networks.music_spectra import BINS, Spectra, frame_mask
 from dualpath.networks.music_statistics import PassageStatistics, WindowStatistics
 from dualpath.networks.paths import ChannelAttention, Emotion, EmotionHead, SequenceAdapter
@@ -44,8 +45,9 @@ class WindowEncoder(nn.Module):
 
     feature_dimension = BINS * _BIN_FEATURES + _WINDOW_FEATURES + WindowStatistics.WIDTH
 
-    def __init__(self, config: NetworkConfig, weights: str = "") -> None:
+    def __init__(self, config: NetworkConfig, reading: MusicReading, weights: str = "") -> None:
         super().__init__()
+        self.reading = reading
         seconds = config.music.window_samples / config.music.sample_rate
         self.cues = MusicCues(seconds)
         self.key = KeyCues()
@@ -78,7 +80,9 @@ class WindowEncoder(nn.Module):
             [self._mel_bins(spectra.mel, valid), self._tonal_bins(spectra.pitch, valid), bin_cues], dim=2
         )
         bins = bins * sounding.unsqueeze(2)
-        emotion = self.emotion(torch.cat([masked_mean(bins, sounding), window_cues, key, loudness], dim=1))
+        pooled = masked_mean(bins, sounding)
+        emotion = self.emotion(torch.cat([pooled, window_cues, key, loudness], dim=1))
+        emotion = self.reading(emotion, _read_cues(pooled, window_cues, key, loudness))
         features = torch.cat(
             [
                 torch.cat([bins, sounding.unsqueeze(2)], dim=2).flatten(1),
@@ -103,10 +107,11 @@ class WindowEncoder(nn.Module):
 
 
 class PassageSummary(NamedTuple):
-    """summary [n, 256] for the content encoder, emotion of the passage."""
+    """summary [n, 256] for the content encoder, emotion of the passage, the cues [n, 24] of READ_CUES."""
 
     summary: Tensor
     emotion: Emotion
+    cues: Tensor
 
 
 class PassageEncoder(nn.Module):
@@ -116,8 +121,9 @@ class PassageEncoder(nn.Module):
     feature. The passage's fixed statistics reach the content directly.
     """
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig, reading: MusicReading) -> None:
         super().__init__()
+        self.reading = reading
         self.key = KeyCues()
         self.key_scale = nn.BatchNorm1d(KeyCues.CUES)
         steps = config.music.passage_windows * BINS
@@ -154,13 +160,24 @@ class PassageEncoder(nn.Module):
         mean_loudness = masked_mean(loudness, window_mask)
         swell = (loudness - mean_loudness.unsqueeze(1)) * window_mask.unsqueeze(2)
         swell = swell.repeat_interleave(BINS, dim=1)
-        key = self.key_scale(self.key(masked_mean(chroma, window_mask)))
-        extra = torch.cat([masked_mean(window_cues, window_mask), key, mean_loudness], dim=1)
+        key = self.key(masked_mean(chroma, window_mask))
+        mean_cues = masked_mean(window_cues, window_mask)
+        cues = _read_cues(masked_mean(steps, mask), mean_cues, key, mean_loudness)
+        extra = torch.cat([mean_cues, self.key_scale(key), mean_loudness], dim=1)
         steps = torch.cat([steps, swell], dim=2)
         known = torch.cat([extra, statistics, rhythm.mean(dim=2), rhythm.amax(dim=2)], dim=1)
         summary, hidden = self.adapter(steps, mask, known)
         pooled = torch.cat([masked_mean(torch.cat([steps, hidden], dim=2), mask), extra], dim=1)
-        return PassageSummary(summary, self.emotion(self.attention(pooled)))
+        emotion = self.reading(self.emotion(self.attention(pooled)), cues)
+        return PassageSummary(summary, emotion, cues)
+
+
+def _read_cues(bins: Tensor, window_cues: Tensor, key: Tensor, loudness: Tensor) -> Tensor:
+    """Pooled bins [n, 88], window cues [n, 43], key [n, 5], loudness [n, 1] -> [n, 24], see READ_CUES."""
+    before_tempogram = len(READ_CUES) - MusicCues.BIN_CUES - KeyCues.CUES - 1
+    return torch.cat(
+        [bins[:, -MusicCues.BIN_CUES :], window_cues[:, :before_tempogram], key, loudness], dim=1
+    )
 
 
 def _pool_to_bins(maps: Tensor) -> Tensor:

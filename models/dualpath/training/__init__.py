@@ -11,5 +11,6 @@ model_card   what a run folder holds, in words
 devices      accelerators, precision and processes: Lightning Fabric
 loop         fit: epochs, schedule, early stopping, exact resume
 features     the loop of networks on precomputed features
+reading      fitting how the emotion of music is read from fixed cues
 calibration  what services must know of a trained model: error and spread of its emotion, ranking weights
 """

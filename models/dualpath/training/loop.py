@@ -26,6 +26,7 @@ from dualpath.training.files import write_whole
 from dualpath.training.memory import keep_freed_memory
 from dualpath.training.model_card import write_model_card
 from dualpath.training.objective import objective
+from dualpath.training.reading import read_music, reread
 from dualpath.training.run_folder import RunFolder
 from dualpath.training.tensorboard import TensorBoard, require_tensorboard
 from kinoscore.errors import FailedPrecondition, InvalidRequest
@@ -340,9 +341,13 @@ def _train_epoch(
 def _finish(
     run: RunFolder, state: _State, training: Split, validation: Split, progress: Progress
 ) -> dict[str, Any]:
-    """Calibrates the best epoch; writes summary.json, the curves and the model card."""
+    """Fits the reading of the best epoch, calibrates it; writes summary.json, the curves, the model card."""
     network = run.load_best()
     on_training = embed(network, training.arrays, training.index)
+    heard = on_training.music
+    if read_music(network, heard, training.index):
+        run.save(run.best, {"network": network.config.as_dict(), "weights": network.state_dict()})
+        heard = reread(network, heard)
     on_validation = embed(network, validation.arrays, validation.index)
     truth = validation.index.valence_arousal
     summary = {
@@ -354,7 +359,7 @@ def _finish(
         "validation_score": state.best_score,
         "calibration": {
             "video": calibrate(on_training.video, on_validation.video, truth),
-            "music": calibrate(on_training.music, on_validation.music, truth),
+            "music": calibrate(heard, on_validation.music, truth),
         },
         "weights": tune_weights(on_validation),
         "parameters": sum(values.numel() for values in network.parameters()),

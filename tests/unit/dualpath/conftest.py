@@ -15,9 +15,11 @@ from dualpath.data.cache import PairArrays
 from dualpath.data.features.pairs import FeaturePairs
 from dualpath.data.index import PairIndex
 from dualpath.networks.dual_path import DualPathNetwork
+from dualpath.networks.music_reading import READ_CUES
 from dualpath.networks.music_statistics import WindowStatistics
 from dualpath.networks.picture_texture import PictureTexture
 from dualpath.training.loop import Split
+from dualpath.training.reading import fit_reading
 
 
 @pytest.fixture
@@ -63,11 +65,15 @@ def made_up_split() -> Callable[[int], Split]:
 
 @pytest.fixture(scope="session")
 def network() -> DualPathNetwork:
-    """An untrained network in evaluation mode."""
+    """An untrained network in evaluation mode, whose reading of music is fitted to noise."""
     import torch
 
     torch.manual_seed(0)
-    return DualPathNetwork(NetworkConfig(themes=3, attributes=2)).eval()
+    network = DualPathNetwork(NetworkConfig(themes=3, attributes=2)).eval()
+    random = np.random.default_rng(0)
+    cues, mood = random.normal(size=(60, len(READ_CUES))), random.uniform(-1, 1, (60, 2))
+    fit_reading(network.reading, cues.astype(np.float32), mood.astype(np.float32), np.arange(60) % 5)
+    return network
 
 
 @pytest.fixture
