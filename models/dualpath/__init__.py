@@ -11,6 +11,7 @@ sets; where a docstring says "our choice", the decision is ours.
     training     the loop, devices, checkpoints, the run folder and its model card
     evaluation   recall, ranks, intervals, the oracle, items that occur twice
     plots        figures as PNG
+    memory       what the allocator does with memory that is freed all the time
     methods      the dual path and existing methods on features, one module each, behind one interface
     benchmark    all methods on the same pairs, folds and budget
     export       torch to ONNX: the model repository that the services load

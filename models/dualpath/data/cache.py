@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from dualpath.config import MusicNumbers, NetworkConfig, VideoNumbers
 from dualpath.data.index import PairIndex
 from dualpath.data.reading import read_clip, read_passage
+from dualpath.memory import keep_freed_memory
 from dualpath.networks.music_spectra import MusicSpectra
 from dualpath.networks.music_statistics import WindowStatistics
 from dualpath.networks.picture_cues import PicturePreparation
@@ -169,6 +170,7 @@ class _Job(NamedTuple):
 
 def _decode_pair(job: _Job) -> tuple[int, dict[str, Any]]:
     torch.set_num_threads(1)
+    keep_freed_memory()
     video, music = job.config.video, job.config.music
     frames = read_clip(job.video, video, job.video_offset)
     samples = read_passage(job.track, music, job.offset)

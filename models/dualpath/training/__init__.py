@@ -3,7 +3,6 @@
 objective    the weighted sum of the losses
 average      exponential moving average of the weights
 files        files written whole or not at all
-memory       what the allocator does with memory that is freed every step
 run_folder   checkpoints and the log of a run; who owns it
 tensorboard  the same log for TensorBoard
 origin       command, git revision and versions of a run

@@ -17,13 +17,13 @@ from dualpath.data.batches import Batch, gather, shared_items, to_device
 from dualpath.data.cache import PairArrays
 from dualpath.data.index import PairIndex
 from dualpath.evaluation.embeddings import embed, similarity
+from dualpath.memory import keep_freed_memory
 from dualpath.networks.dual_path import DualPathNetwork, Side
 from dualpath.plots import plot_curves
 from dualpath.training.average import averaged_copy, update_average
 from dualpath.training.calibration import calibrate, tune_weights, validation_score
 from dualpath.training.devices import Devices
 from dualpath.training.files import write_whole
-from dualpath.training.memory import keep_freed_memory
 from dualpath.training.model_card import write_model_card
 from dualpath.training.objective import objective
 from dualpath.training.reading import read_music, reread

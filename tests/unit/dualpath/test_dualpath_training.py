@@ -10,11 +10,11 @@ from dualpath.config import NetworkConfig, TrainingConfig
 from dualpath.data.augmentation import augment_pictures, augment_spectra
 from dualpath.data.batches import gather
 from dualpath.evaluation.embeddings import Embeddings, SideEmbeddings
+from dualpath.memory import keep_freed_memory
 from dualpath.networks.dual_path import DualPathNetwork
 from dualpath.training.average import averaged_copy, update_average
 from dualpath.training.calibration import tune_weights
 from dualpath.training.loop import fit
-from dualpath.training.memory import keep_freed_memory
 from dualpath.training.objective import objective
 from dualpath.training.run_folder import RunFolder
 from kinoscore.errors import FailedPrecondition, InvalidRequest, NotFound
