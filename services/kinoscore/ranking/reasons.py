@@ -6,10 +6,14 @@ from functools import cache
 
 import numpy as np
 
+from kinoscore.v1 import common_pb2
+
 CLOSE = 0.5
 """A cosine from which two things are called close."""
 SAME_CURVE = 0.6
 """A correlation from which two curves are said to rise and fall together."""
+SURE = 0.674
+"""Standard deviations from neutral at which three of four signs are right, if errors are Gaussian."""
 FLAT = 0.02
 """A standard deviation below which a curve does not rise and fall at all."""
 CURVE_POINTS = 3
@@ -24,11 +28,11 @@ class Mood:
     arousal: int
 
     @classmethod
-    def of(cls, valence: float, arousal: float, centre: tuple[float, float], neutral_band: float) -> "Mood":
-        """The mood of a valence and arousal, around `centre` (valence, arousal)."""
+    def of(cls, emotion: common_pb2.Emotion, centre: tuple[float, float], neutral_band: float) -> "Mood":
+        """The mood of an emotion around `centre` (valence, arousal), where the model can be sure of it."""
         return cls(
-            _sign(valence - centre[0], neutral_band),
-            _sign(arousal - centre[1], neutral_band),
+            _sign(emotion.valence - centre[0], max(neutral_band, SURE * emotion.valence_deviation)),
+            _sign(emotion.arousal - centre[1], max(neutral_band, SURE * emotion.arousal_deviation)),
         )
 
     def words(self) -> str:

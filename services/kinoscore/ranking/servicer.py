@@ -293,8 +293,7 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
         return hit
 
     def _mood(self, emotion: common_pb2.Emotion, centre: tuple[float, float]) -> Mood:
-        band = self._manifest.calibration.neutral_band
-        return Mood.of(emotion.valence, emotion.arousal, centre, band)
+        return Mood.of(emotion, centre, self._manifest.calibration.neutral_band)
 
 
 def _mean_emotion(passages: Sequence[Passage], shares: NDArray[np.float64]) -> common_pb2.Emotion:

@@ -18,6 +18,7 @@ from kinoscore.ranking.scoring import (
     to_query,
     valence_centre,
 )
+from kinoscore.v1 import common_pb2
 
 BLOCKS = Blocks(fused=4, content=3, emotion=2)
 
@@ -115,5 +116,12 @@ def test_curves_are_compared_from_three_windows_on() -> None:
 
 
 def test_a_mood_is_read_around_the_centre() -> None:
-    assert Mood.of(0.5, -0.2, centre=(0.2, 0.0), neutral_band=0.1) == CALM_AND_PLEASANT
-    assert Mood.of(0.25, 0.05, centre=(0.2, 0.0), neutral_band=0.1).words() == "neutral"
+    felt = common_pb2.Emotion(valence=0.5, arousal=-0.2)
+    assert Mood.of(felt, centre=(0.2, 0.0), neutral_band=0.1) == CALM_AND_PLEASANT
+    felt = common_pb2.Emotion(valence=0.25, arousal=0.05)
+    assert Mood.of(felt, centre=(0.2, 0.0), neutral_band=0.1).words() == "neutral"
+
+
+def test_a_mood_that_the_model_is_not_sure_of_is_not_named() -> None:
+    felt = common_pb2.Emotion(valence=-0.2, arousal=0.6, valence_deviation=0.5, arousal_deviation=0.4)
+    assert Mood.of(felt, centre=(0.0, 0.0), neutral_band=0.1).words() == "excited"
