@@ -41,6 +41,7 @@ from kinoscore.v1 import (
 )
 
 SPACE, OTHER = "s0123456789ab", "sba9876543210"
+CANCELLED_WITHIN = 0.05
 DIGEST = "0123456789abcdef" * 4
 TIMINGS = common_pb2.Timings(
     queue_seconds=1.0, decode_seconds=2.0, inference_seconds=4.0, search_seconds=8.0, total_seconds=100.0
@@ -79,9 +80,8 @@ class Video(video_pb2_grpc.VideoEncoderServiceServicer):
                     self.received += request.chunk.data
         finally:
             self.left.set()
-        # The iterator ends for a call that was left, too; the cancellation follows.
-        for _ in range(1000):
-            await asyncio.sleep(0)
+        # The iterator ends for a call that was left, too: then this wait is cancelled.
+        await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=CANCELLED_WITHIN)
         self.encoded += 1
         await self.gate.wait()
         if self.received.startswith(b"bad"):
