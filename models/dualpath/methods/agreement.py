@@ -20,7 +20,7 @@ class Agreement:
     name = "emotion-agreement"
     kind = Kind.BASELINE
     space: Mapping[str, tuple[Any, ...]] = {
-        "strength": (0.1, 0.01, 0.03, 0.3),
+        "strength": (0.01, 0.003, 0.03, 0.1),
         "spread": (False, True),
     }
 

@@ -78,7 +78,7 @@ class DualPath:
             "shrink": (3.0, 1.0, 10.0),
             "course_weight": (2.0, 1.0, 3.0),
             "agreement_weight": (1.0, 0.3, 3.0),
-            "emotion_strength": (0.1, 0.03, 0.3),
+            "emotion_strength": (0.01, 0.003, 0.03, 0.1),
             "emotion_share": (0.3, 0.1, 1.0),
             "polarity_factor": (1.0, 0.0) if factor else (0.0,),
         }
