@@ -240,8 +240,9 @@ def naive_capacity(bare: Bare, scenes: Sequence[Sequence[bytes]]) -> float:
     return rate_of(lambda _: bare.encode_window(window))
 
 
-def rate_of(work: Callable[[int], None]) -> float:
-    """How often a second it is done, by as many threads as there are cores."""
+def rate_of(work: Callable[[int], None], at_once: int | None = None) -> float:
+    """How often a second it is done, by so many threads; by as many as there are cores where not given."""
+    count = at_once or cores()
     started = time.perf_counter()
 
     def repeat() -> int:
@@ -251,8 +252,8 @@ def rate_of(work: Callable[[int], None]) -> float:
             done += 1
         return done
 
-    with ThreadPoolExecutor(cores()) as threads:
-        done = sum(future.result() for future in [threads.submit(repeat) for _ in range(cores())])
+    with ThreadPoolExecutor(count) as threads:
+        done = sum(future.result() for future in [threads.submit(repeat) for _ in range(count)])
     return done / (time.perf_counter() - started)
 
 

@@ -248,7 +248,11 @@ class LiveEncoding:
 
     async def _encode_pictures(self, pictures: Sequence[_Picture]) -> None:
         started = time.perf_counter()
-        decoded = await asyncio.to_thread(self._decode, pictures)
+        if self._decoding is None:
+            decoded = await asyncio.to_thread(self._decode, pictures)
+        else:
+            # A decoder process has done so already.
+            decoded = self._decode(pictures)
         self._timer.decode_seconds += time.perf_counter() - started
         for picture in pictures:
             picture.is_done = True
