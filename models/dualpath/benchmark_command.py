@@ -32,8 +32,8 @@ def benchmark() -> None:
 
     What is done is kept in --out: run the same command again to go on. --out receives table.txt, table.csv,
     table.json (with every trial) and table.md. The difference is taken pair by pair against the best
-    baseline, with a 95 % bootstrap interval. "baseline" is an existing method, "control" shows what something
-    brings by itself, "*" is ours.
+    baseline, with a 95 % bootstrap interval, and so is what an idea brings: "*", ours, less the same without
+    it. "baseline" is an existing method, "control" shows what something brings by itself.
     """
 
 

@@ -30,6 +30,7 @@ class Named(Protocol):
 
 
 _DRAWS = 1000
+_BROUGHT = "idea brings"
 
 
 def retrieval_rows(
@@ -38,7 +39,8 @@ def retrieval_rows(
     """One row a method and direction, "both" first, and what a random order reaches.
 
     Recalls in percent. Intervals are 95 % bootstraps over pairs: a pair counts once, with the mean over its
-    repetitions and directions. `difference` is R@`at` less that of the best baseline, pair by pair.
+    repetitions and directions. `difference` is R@`at` less that of the best baseline, pair by pair; of an
+    ablation, `idea brings` is R@`at` of the whole method less its own.
 
     Args:
         gallery: of how many pairs, where that is not the rows of a unit.
@@ -54,6 +56,9 @@ def retrieval_rows(
         if best is not None and method.name != best:
             difference = 100.0 * (values - hits[best])
             row |= _difference(float(difference.mean()), bootstrap_interval(difference), best)
+        if (whole := _whole_method(method, methods)) is not None:
+            brought = 100.0 * (hits[whole] - values)
+            row |= _brought(float(brought.mean()), bootstrap_interval(brought))
         for direction in ("both", "video to music", "music to video"):
             ranks = np.concatenate(
                 [
@@ -95,7 +100,8 @@ def match_rows(units: Sequence[Unit], methods: Sequence[Named], pairs: FeaturePa
     """One row a method: area under the curve of match against mismatch, mean over repetitions, in percent.
 
     Scores are percentiles within their fold, pooled over the folds of a repetition. Intervals are 95 %
-    bootstraps over groups of rows that share a source.
+    bootstraps over groups of rows that share a source. `difference` and `idea brings` are those of
+    `retrieval_rows`.
     """
     number = {identifier: row for row, identifier in enumerate(pairs.identifiers)}
     scores = {method.name: _scores_by_row(_of(units, method.name), number) for method in methods}
@@ -109,18 +115,18 @@ def match_rows(units: Sequence[Unit], methods: Sequence[Named], pairs: FeaturePa
         ).mean(axis=1)
         for name, values in scores.items()
     }
-    whole = {
+    pooled = {
         name: 100.0 * float(np.mean([area_under_curve(one, truth) for one in values[:, tested]]))
         for name, values in scores.items()
     }
-    best = _best_baseline(whole, methods)
+    best = _best_baseline(pooled, methods)
     rows = []
     for method in methods:
         low, high = np.percentile(areas[method.name], [2.5, 97.5])
         row: Row = {
             "method": method.name,
             "kind": str(method.kind),
-            "AUC": whole[method.name],
+            "AUC": pooled[method.name],
             "AUC low": float(low),
             "AUC high": float(high),
             "rows": len(tested),
@@ -128,7 +134,10 @@ def match_rows(units: Sequence[Unit], methods: Sequence[Named], pairs: FeaturePa
         }
         if best is not None and method.name != best:
             interval = np.percentile(areas[method.name] - areas[best], [2.5, 97.5])
-            row |= _difference(whole[method.name] - whole[best], tuple(interval), best)
+            row |= _difference(pooled[method.name] - pooled[best], tuple(interval), best)
+        if (whole := _whole_method(method, methods)) is not None:
+            interval = np.percentile(areas[whole] - areas[method.name], [2.5, 97.5])
+            row |= _brought(pooled[whole] - pooled[method.name], tuple(interval))
         rows.append(row)
     rows.append({"method": "(chance)", "kind": "", "AUC": 50.0, "rows": len(tested)})
     return rows
@@ -166,6 +175,7 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 _TEXT_COLUMNS = 2
 _HIDDEN = ("kind", "seconds")
+_SIGNED = ("difference", _BROUGHT)
 
 
 def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
@@ -184,7 +194,7 @@ def _cell(row: Mapping[str, Any], name: str) -> str:
         return ""
     if isinstance(value, str | int):
         return f"{value} *" if name == "method" and row["kind"] == Kind.OURS else str(value)
-    text = f"{value:.3f}" if name == "MRR" else f"{value:+.1f}" if name == "difference" else f"{value:.1f}"
+    text = f"{value:.3f}" if name == "MRR" else f"{value:+.1f}" if name in _SIGNED else f"{value:.1f}"
     if f"{name} low" in row:
         text += f" ({row[f'{name} low']:.1f} to {row[f'{name} high']:.1f})"
     return text
@@ -234,6 +244,22 @@ def _group_draws(groups: NDArray[np.int64]) -> list[NDArray[np.int64]]:
 def _best_baseline(figures: Mapping[str, float], methods: Sequence[Named]) -> str | None:
     baselines = [method.name for method in methods if method.kind is Kind.BASELINE]
     return max(baselines, key=lambda name: figures[name]) if baselines else None
+
+
+def _whole_method(method: Named, methods: Sequence[Named]) -> str | None:
+    """The method that an ablation takes an idea away from, where it was run too."""
+    if method.kind is not Kind.ABLATION:
+        return None
+    ours = (one.name for one in methods if one.kind is Kind.OURS)
+    return next((name for name in ours if method.name.startswith(f"{name}-no-")), None)
+
+
+def _brought(value: float, interval: tuple[float, ...]) -> Row:
+    return {
+        _BROUGHT: value,
+        f"{_BROUGHT} low": float(interval[0]),
+        f"{_BROUGHT} high": float(interval[1]),
+    }
 
 
 def _difference(value: float, interval: tuple[float, ...], best: str) -> Row:

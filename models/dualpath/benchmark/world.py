@@ -134,14 +134,14 @@ def world_rows(units: Sequence[Unit], methods: Sequence[Named], gallery: int) ->
     rows = []
     for row in retrieval_rows(units, methods, at=1, gallery=gallery):
         own = budgets.get(row["method"], {})
-        difference = {
+        comparisons = {
             name: row.pop(name)
-            for name in ("difference", "difference low", "difference high", "against")
-            if name in row
+            for name in list(row)
+            if name.startswith(("difference", "against", "idea brings"))
         }
         spent = {name: own.get(name) for name in ("pairs", "epochs", "trials")}
         minutes = row["seconds"] / 60.0 if "seconds" in row else None
-        rows.append({**row, **spent, "minutes": minutes, **difference})
+        rows.append({**row, **spent, "minutes": minutes, **comparisons})
     return rows
 
 

@@ -147,6 +147,28 @@ def test_the_difference_is_taken_pair_by_pair_against_the_best_baseline() -> Non
     assert rows["dual-path"]["gallery"] == "100"
 
 
+def test_an_idea_brings_what_the_method_loses_without_it() -> None:
+    methods = choose_methods(["cca", "dual-path", "dual-path-no-decoders"])
+    units = [
+        _unit("cca", [20.0, 20.0] * 50),
+        _unit("dual-path", [1.0, 2.0] * 50),
+        _unit("dual-path-no-decoders", [1.0, 20.0] * 50),
+    ]
+    rows = {row["method"]: row for row in retrieval_rows(units, methods) if row["direction"] == "both"}
+    without = rows["dual-path-no-decoders"]
+    assert without["idea brings"] == pytest.approx(50.0)
+    assert 38 < without["idea brings low"] < 50 < without["idea brings high"] < 62
+    assert without["difference"] == pytest.approx(50.0)
+    assert not any("idea brings" in rows[name] for name in ("cca", "dual-path"))
+    assert as_text([without]).count("+50.0 (") == 2
+
+
+def test_without_the_whole_method_nothing_is_said_of_an_idea() -> None:
+    methods = choose_methods(["cca", "dual-path-no-decoders"])
+    rows = retrieval_rows([_unit(one.name, [1.0, 20.0] * 50) for one in methods], methods)
+    assert not any("idea brings" in row for row in rows)
+
+
 def test_tables_say_the_same_in_every_form() -> None:
     methods = choose_methods(["cca", "dual-path"])
     rows = retrieval_rows([_unit("cca", [1.0, 20.0] * 50), _unit("dual-path", [1.0] * 100)], methods)
@@ -160,9 +182,14 @@ def test_tables_say_the_same_in_every_form() -> None:
 
 def test_match_rows_pool_folds_by_percentile(made_up_features) -> None:
     pairs = made_up_features(80, labelled=True)
-    methods = choose_methods(["random", "dual-path"])
+    methods = choose_methods(["random", "dual-path", "dual-path-no-emotion-path"])
+    perfect = pairs.match.astype(float)
     units = []
-    for method, scores in (("random", np.zeros(80)), ("dual-path", pairs.match.astype(float))):
+    for method, scores in (
+        ("random", np.zeros(80)),
+        ("dual-path", perfect),
+        ("dual-path-no-emotion-path", np.zeros(80)),
+    ):
         for fold in range(2):
             at = np.arange(fold, 80, 2) if method == "none" else np.arange(40 * fold, 40 * fold + 40)
             units.append(
@@ -179,6 +206,7 @@ def test_match_rows_pool_folds_by_percentile(made_up_features) -> None:
     assert rows["dual-path"]["AUC"] == 100.0
     assert rows["dual-path"]["difference"] == 50.0
     assert rows["dual-path"]["rows"] == 80
+    assert rows["dual-path-no-emotion-path"]["idea brings"] == 50.0
 
 
 def test_what_is_done_is_not_repeated(made_up_features, tmp_path: Path, monkeypatch) -> None:
