@@ -68,7 +68,7 @@ class LiveControl:
     skip: tuple[str, ...] = ()
 
 
-LiveInput = Frame | bytes | LiveControl
+LiveInput = Frame | bytes | bytearray | memoryview | LiveControl
 """A frame, the next bytes of a container or elementary stream, or a change. Frames and bytes do not mix."""
 
 # Far below what a server takes in one message.
@@ -86,11 +86,13 @@ class LiveChanges:
 
 @dataclass(frozen=True, slots=True)
 class LivePin:
-    """The pinned track. At `time_to_change` the scene has moved away from it, since `moved_away_seconds`."""
+    """The pinned track. At `time_to_change` the scene has moved away from it, since `moved_away_seconds`, and
+    `better_track_id`, in the list or not, fits best; while the pinned one fits they are None and empty."""
 
     track_id: str
     time_to_change: bool
-    moved_away_seconds: float
+    moved_away_seconds: float | None
+    better_track_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,12 @@ class LiveUpdate:
             losses=LiveLosses(
                 losses.frames_dropped, losses.frames_damaged, losses.times_repaired, losses.gap_seconds
             ),
-            pin=LivePin(pin.track_id, pin.time_to_change, pin.moved_away_seconds)
+            pin=LivePin(
+                pin.track_id,
+                pin.time_to_change,
+                pin.moved_away_seconds if pin.HasField("moved_away_seconds") else None,
+                pin.better_track_id,
+            )
             if message.HasField("pin")
             else None,
             resume_token=message.resume_token,
@@ -201,11 +208,16 @@ def live_messages_of(part: LiveInput) -> Iterator[recommend_pb2.RecommendLiveReq
     Raises:
         InvalidRequest: the format of a frame is unknown, or a number is none that can be sent.
     """
-    if not isinstance(part, bytes):
+    if isinstance(part, Frame | LiveControl):
         yield _message(part)
         return
-    for start in range(0, len(part), _MESSAGE_BYTES):
-        chunk = common_pb2.MediaChunk(data=part[start : start + _MESSAGE_BYTES])
+    if not isinstance(part, bytes | bytearray | memoryview):
+        raise InvalidRequest(
+            f"a stream consists of Frame, bytes and LiveControl, not of {type(part).__name__}", field="stream"
+        )
+    data = bytes(part)
+    for start in range(0, len(data), _MESSAGE_BYTES):
+        chunk = common_pb2.MediaChunk(data=data[start : start + _MESSAGE_BYTES])
         yield recommend_pb2.RecommendLiveRequest(chunk=chunk)
 
 
@@ -221,6 +233,8 @@ def _message(part: Frame | LiveControl) -> recommend_pb2.RecommendLiveRequest:
             height=part.height,
         )
         return recommend_pb2.RecommendLiveRequest(chunk=common_pb2.MediaChunk(frame=frame))
+    if isinstance(part.skip, str):
+        raise InvalidRequest("skip takes several track ids, not one text", field="control.skip_track_ids")
     weights = (part.fused_weight, part.content_weight, part.emotion_weight)
     control = recommend_pb2.LiveControl(
         k=checked_count(part.k, field="settings.k"),

@@ -15,6 +15,7 @@ import grpc
 import pytest
 from support.live_sessions import (
     SECONDS,
+    ids,
     index_tones,
     picture,
     scene,
@@ -27,7 +28,7 @@ from support.redis_server import needs_redis, redis_server
 from support.repository import write_tiny_repository
 from support.waiting import until
 
-from kinoscore import AsyncClient, Frame
+from kinoscore import AsyncClient, Frame, LiveControl
 from kinoscore.errors import InvalidRequest, NotFound, SpaceMismatch
 from kinoscore.media.live_source import iter_pictures
 from kinoscore.v1 import common_pb2, recommend_pb2, recommend_pb2_grpc
@@ -114,6 +115,65 @@ async def test_500_frames_sent_at_once_are_all_encoded(client: AsyncClient) -> N
     assert last.losses.frames_dropped == 0
 
 
+async def test_updates_go_on_over_frames_that_cannot_be_read_and_say_why(client: AsyncClient) -> None:
+    def junk(first: float, last: float) -> list[Frame]:
+        return [Frame(b"junk", first + number / 2) for number in range(round(2 * (last - first)))]
+
+    *running, last = await updates(client, [*scene(0, 2), *junk(2, 6)], k=1)
+    assert last.losses.frames_damaged == 8
+    told = [update for update in running if update.losses.frames_damaged]
+    assert len(told) >= 4
+    assert all(len(update.warnings) <= 1 and update.hits for update in told)
+    assert "the frame at 2 s" in next(line for update in running for line in update.warnings)
+    *_, last = await updates(client, junk(0, 4), k=1)
+    assert (last.losses.frames_damaged, last.hits) == (8, ())
+    wrong = [Frame(bytes(30), number / 2, "rgb24", 32, 20) for number in range(4)]
+    *running, last = await updates(client, wrong, k=1)
+    assert any("the frame at 0 s" in line for update in running for line in update.warnings)
+
+
+async def test_a_change_that_cannot_be_is_refused_with_a_warning_and_the_session_goes_on(
+    client: AsyncClient,
+) -> None:
+    changes = [
+        LiveControl(skip=("x" * 300,)),
+        LiveControl(skip=tuple(f"t{number}" for number in range(501))),
+        LiveControl(emotion_weight=-1.0),
+    ]
+    running = await updates(client, [*scene(0, 1), *changes, LiveControl(skip=("t1",) * 1000), *scene(1, 3)])
+    warnings = [line for update in running for line in update.warnings]
+    assert [
+        sum(part in line for line in warnings) for part in ("256 characters", "500 tracks", "weight")
+    ] == [
+        1,
+        1,
+        1,
+    ]
+    assert "t1" not in ids(running[-1])
+    assert running[-1].ending == "complete"
+
+
+async def test_an_empty_message_is_told_from_settings_that_came_twice(client: AsyncClient) -> None:
+    settings = recommend_pb2.RecommendLiveRequest(settings=recommend_pb2.RecommendLiveSettings())
+
+    async def requests() -> AsyncIterator[Any]:
+        yield settings
+        yield message(0.0)
+        yield recommend_pb2.RecommendLiveRequest()
+
+    async with grpc.aio.insecure_channel(client.address) as channel:
+        call = recommend_pb2_grpc.RecommenderServiceStub(channel).RecommendLive(requests())
+        with pytest.raises(grpc.aio.AioRpcError, match="a message is empty"):
+            await read(call)
+
+
+async def read(call: Any) -> None:
+    """Takes all that comes of a call."""
+    async with asyncio.timeout(SECONDS):
+        async for _ in call:
+            pass
+
+
 def message(second: float) -> recommend_pb2.RecommendLiveRequest:
     one = picture(second)
     frame = common_pb2.Frame(
@@ -146,7 +206,10 @@ async def test_a_client_that_stops_reading_updates_is_let_go(
             call = recommend_pb2_grpc.RecommenderServiceStub(channel).RecommendLive(requests())
             await until(lambda: bool(tasks_of_live_sessions()), seconds=SECONDS)
             await until(lambda: not tasks_of_live_sessions(), seconds=SECONDS)
-            call.cancel()
+            # One that reads on after all learns why nothing more comes.
+            with pytest.raises(grpc.aio.AioRpcError, match=r"no update was read for 1 s") as ended:
+                await read(call)
+            assert ended.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert (await updates(client, scene(0, 2)))[-1].ending == "complete"
 
 

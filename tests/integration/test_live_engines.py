@@ -105,11 +105,8 @@ async def test_updates_are_stale_while_the_search_is_lost_and_fresh_again_after_
 
 
 # In this order: a store is known by the versions that Redis keeps, and those of before are gone with it.
-@pytest.mark.parametrize("name", ["milvus", "redis"])
-async def test_a_session_does_not_notice_a_lost_cache_nor_a_lost_store_of_which_it_knows_all(
-    deployment: Deployment, name: str
-) -> None:
-    part = deployment.parts[name]
+async def test_a_session_does_not_notice_a_lost_store_of_which_it_knows_all(deployment: Deployment) -> None:
+    part = deployment.parts["milvus"]
     async with AsyncClient(deployment.address) as client:
         session = Session(client)
         async with aclosing(session.updates):
@@ -119,5 +116,21 @@ async def test_a_session_does_not_notice_a_lost_cache_nor_a_lost_store_of_which_
             later = await session.until(lambda update: update.stream_seconds > during.stream_seconds + 2)
             assert fresh(later)
             await asyncio.to_thread(part.restart)
+            last = await session.end()
+        assert last.losses.gap_seconds == 0
+
+
+async def test_a_lost_cache_costs_the_tokens_of_that_time_and_nothing_else(deployment: Deployment) -> None:
+    part = deployment.parts["redis"]
+    async with AsyncClient(deployment.address) as client:
+        session = Session(client)
+        async with aclosing(session.updates):
+            assert (await session.until(fresh)).resume_token
+            await asyncio.to_thread(part.kill)
+            during = await session.until(lambda update: not update.resume_token and not update.stale)
+            assert len(during.hits) == 2
+            assert any("cannot be resumed" in line for line in during.warnings)
+            await asyncio.to_thread(part.restart)
+            assert (await session.until(fresh)).resume_token
             last = await session.end()
         assert last.losses.gap_seconds == 0

@@ -229,6 +229,15 @@ async def test_other_weights_act_at_once_and_a_deleted_track_leaves(client: Asyn
         assert not {first[0], ids(update)[0]} & set(left)
 
 
+async def test_a_weight_that_a_change_does_not_name_stays(client: AsyncClient) -> None:
+    session = Conversation(client, k=2, fused_weight=0.0, content_weight=1.0, emotion_weight=3.0)
+    async with aclosing(session.updates):
+        await session.after(*scene(0, 1))
+        [hit, *_] = (await session.after(LiveControl(fused_weight=1.0))).hits
+    parts = hit.fused_score + hit.content_score + 3.0 * hit.emotion_score
+    assert hit.score == pytest.approx(parts / 5.0, abs=2e-2)
+
+
 async def test_a_pinned_track_is_told_when_the_scene_has_left_it(client: AsyncClient) -> None:
     session = Conversation(client, k=2, window_seconds=2.0, hold_seconds=1.0, margin=0.001)
     async with aclosing(session.updates):
@@ -239,6 +248,7 @@ async def test_a_pinned_track_is_told_when_the_scene_has_left_it(client: AsyncCl
     assert pins[-1] is not None
     assert pins[-1].time_to_change
     assert pins[-1].moved_away_seconds == 1.0
+    assert pins[-1].better_track_id not in ("", pinned)
 
 
 async def test_a_filter_that_does_not_parse_is_refused_at_once_or_with_a_warning(

@@ -23,8 +23,8 @@ class Cache(Protocol):
         """The values of several keys, as of one moment, in one trip to the engine; each as `get` gives it."""
         ...
 
-    async def set(self, key: str, value: bytes, ttl_seconds: float) -> None:
-        """Keeps `value` for at most `ttl_seconds`; may drop it at any time."""
+    async def set(self, key: str, value: bytes, ttl_seconds: float) -> bool:
+        """Keeps `value` for at most `ttl_seconds`; may drop it at any time. False where it was not taken."""
         ...
 
     async def increment(self, key: str) -> int | None:

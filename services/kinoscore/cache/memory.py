@@ -40,8 +40,8 @@ class MemoryCache:
     async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         return [await self.get(key) for key in keys]
 
-    async def set(self, key: str, value: bytes, ttl_seconds: float) -> None:
-        self._put(key, value, time.monotonic() + ttl_seconds)
+    async def set(self, key: str, value: bytes, ttl_seconds: float) -> bool:
+        return self._put(key, value, time.monotonic() + ttl_seconds)
 
     async def increment(self, key: str) -> int | None:
         held = self._entries.get(key)
@@ -53,14 +53,15 @@ class MemoryCache:
         self._entries.clear()
         self._bytes = 0
 
-    def _put(self, key: str, value: bytes, expires: float) -> None:
+    def _put(self, key: str, value: bytes, expires: float) -> bool:
         self._drop(key)
         if _size(key, value) > self._max_bytes:
-            return
+            return False
         self._entries[key] = _Entry(value, expires)
         self._bytes += _size(key, value)
         while self._bytes > self._max_bytes:
             self._drop(next(iter(self._entries)))
+        return True
 
     def _drop(self, key: str) -> None:
         entry = self._entries.pop(key, None)

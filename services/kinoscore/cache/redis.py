@@ -60,9 +60,9 @@ class RedisCache:
         values = await self._attempt(lambda: self._redis.mget(keys))
         return [value if isinstance(value, bytes) else None for value in values or [None] * len(keys)]
 
-    async def set(self, key: str, value: bytes, ttl_seconds: float) -> None:
+    async def set(self, key: str, value: bytes, ttl_seconds: float) -> bool:
         milliseconds = max(1, round(ttl_seconds * 1000))
-        await self._attempt(lambda: self._redis.set(key, value, px=milliseconds))
+        return bool(await self._attempt(lambda: self._redis.set(key, value, px=milliseconds)))
 
     async def increment(self, key: str) -> int | None:
         async def raise_counter() -> int:

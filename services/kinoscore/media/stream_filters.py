@@ -95,10 +95,7 @@ class FormFinder:
         self._passed += len(self._held) - len(kept)
         self._held = kept
         if self._passed > LARGEST_LEAD:
-            raise InvalidMedia(
-                f"nothing in {LARGEST_LEAD >> 20} MiB begins a stream; a stream that is taken up again needs "
-                "its initialisation segment"
-            )
+            raise _without_beginning()
         return None
 
     def finish(self) -> tuple[StreamForm, bytes] | None:
@@ -109,7 +106,7 @@ class FormFinder:
         """
         found = self._found()
         if found is None and self._held:
-            raise _unknown()
+            raise _without_beginning() if self._anywhere else _unknown()
         return found
 
     def _found(self) -> tuple[StreamForm, bytes] | None:
@@ -150,6 +147,14 @@ class InitialisationFinder:
                     self._filter = None
         except InvalidMedia:
             self._finder = self._filter = None
+
+
+def _without_beginning() -> InvalidMedia:
+    return InvalidMedia(
+        "nothing of what came begins a stream; one that is taken up again needs its initialisation segment "
+        "again, before all else",
+        field="chunk.data",
+    )
 
 
 def _unknown() -> InvalidMedia:

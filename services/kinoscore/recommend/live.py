@@ -10,16 +10,13 @@ service, and in another front door.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from kinoscore.cache import Cache
-from kinoscore.errors import (
-    DeadlineExceeded,
-    InvalidRequest,
-)
+from kinoscore.errors import DeadlineExceeded, InvalidRequest, KinoscoreError, SpaceMismatch
 from kinoscore.recommend.admission import Admission, Wake
 from kinoscore.recommend.backends import LOST, Backends
 from kinoscore.recommend.fusing import fused
@@ -29,7 +26,7 @@ from kinoscore.recommend.stability import Changes, StableList
 from kinoscore.recommend.stream_encoder import WINDOW_SECONDS, StreamEncoder
 from kinoscore.recommend.wishes import check_filter, check_weights, first_settings
 from kinoscore.runtime.deadline import Deadline
-from kinoscore.runtime.requests import require_between
+from kinoscore.runtime.requests import catalogue_name, require_between
 from kinoscore.runtime.telemetry import StageTimer
 from kinoscore.v1 import common_pb2, ranking_pb2, recommend_pb2, video_pb2
 
@@ -39,8 +36,13 @@ __all__ = ["LiveSessionSettings", "LiveSessions"]
 _UPDATE_SECONDS = 5.0
 _MOST_TRACKS = 100
 _MOST_SKIPPED = 500
+_LONGEST_TRACK_ID = 256
 # Tracks beyond the list whose scores are looked at: a challenger should be known before it is due.
 _CHALLENGERS = 10
+
+
+EndCall = Callable[[KinoscoreError], Awaitable[None]]
+"""Ends the client's call with the status of an error."""
 
 
 class LiveSessionSettings(Protocol):
@@ -68,19 +70,21 @@ class LiveSessions:
         self._settings = settings
         self._saved = SavedSessions(cache, settings.live_key, settings.live_resume_seconds)
         self._admission = Admission(settings.live_sessions, settings.live_sessions_per_caller)
+        self._endings: set[asyncio.Task[None]] = set()
 
     def drain(self) -> None:
         """Ends every session, with an update that tells how to go on elsewhere."""
         self._admission.drain()
 
     async def serve(
-        self, requests: AsyncIterator[recommend_pb2.RecommendLiveRequest], caller: str
+        self, requests: AsyncIterator[recommend_pb2.RecommendLiveRequest], caller: str, end_call: EndCall
     ) -> AsyncGenerator[recommend_pb2.RecommendLiveResponse, None]:
         """The updates of one session.
 
         Args:
             requests: what the client sends.
             caller: whose session it is.
+            end_call: for a client that reads no updates.
 
         Raises:
             Unavailable: the server shuts down.
@@ -93,7 +97,7 @@ class LiveSessions:
             updating = session.updates(requests)
             try:
                 async for update in updating:
-                    with self._read_in_time():
+                    with self._read_in_time(end_call):
                         yield update
             finally:
                 await updating.aclose()
@@ -110,8 +114,10 @@ class LiveSessions:
         wishes = _Wishes.of(settings)
         if settings.resume_token:
             session_id, state = await self._saved.load(settings.resume_token)
+            _require_same(state, settings)
         else:
-            session_id, state = new_session_id(), recommend_pb2.LiveSession()
+            session_id = new_session_id()
+            state = recommend_pb2.LiveSession(filter=settings.filter, weights=settings.weights)
         deadline = Deadline.after(_UPDATE_SECONDS)
         space = state.space or await space_to_search_in(self._backends, settings.space, deadline)
         await check_filter(self._backends, settings.catalogue, space, settings.filter, deadline)
@@ -121,15 +127,42 @@ class LiveSessions:
         )
 
     @contextmanager
-    def _read_in_time(self) -> "Iterator[None]":
+    def _read_in_time(self, end_call: EndCall) -> "Iterator[None]":
         """Ends the call of a client that does not read the update given inside the block."""
         task = asyncio.current_task()
         assert task is not None
-        giving_up = asyncio.get_running_loop().call_later(self._settings.live_idle_seconds, task.cancel)
+        seconds = self._settings.live_idle_seconds
+
+        async def end() -> None:
+            with suppress(Exception):
+                await end_call(_unread(seconds))
+
+        def give_up() -> None:
+            # The status waits behind the updates that were not read; the session does not wait.
+            ending = asyncio.create_task(end())
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+            asyncio.get_running_loop().call_soon(task.cancel)
+
+        giving_up = asyncio.get_running_loop().call_later(seconds, give_up)
         try:
             yield
         finally:
             giving_up.cancel()
+
+
+def _require_same(state: recommend_pb2.LiveSession, settings: recommend_pb2.RecommendLiveSettings) -> None:
+    """Refuses to go on with a session of another space or catalogue."""
+    if settings.space and settings.space != state.space:
+        raise SpaceMismatch(
+            f"the session is of the embedding space {state.space}; leave the space out, or begin a new one",
+            field="settings.space",
+        )
+    if catalogue_name(settings.catalogue) != catalogue_name(state.catalogue):
+        raise InvalidRequest(
+            f"the session is of the catalogue {catalogue_name(state.catalogue)}; begin a new one",
+            field="settings.catalogue",
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,8 +193,11 @@ class _Wishes:
         if control.HasField("filter"):
             wishes = replace(wishes, filter=control.filter)
         if control.HasField("weights"):
-            check_weights(control.weights, field="control.weights")
-            wishes = replace(wishes, weights=control.weights)
+            weights = common_pb2.Weights()
+            weights.CopyFrom(self.weights)
+            weights.MergeFrom(control.weights)
+            check_weights(weights, field="control.weights")
+            wishes = replace(wishes, weights=weights)
         return wishes
 
 
@@ -187,7 +223,9 @@ class _Session:
         self._encoder = StreamEncoder(backends, settings, state, wake.event)
         self._space = state.space
         self._catalogue = settings.catalogue
-        self._wishes = self._proven = wishes
+        self._wishes = wishes
+        # What the list was found with; a resumed one perhaps with something else.
+        self._proven = replace(wishes, filter=state.filter, weights=state.weights)
         margin = settings.margin if settings.HasField("margin") else 0.4
         hold_seconds = settings.hold_seconds if settings.HasField("hold_seconds") else 2.0
         self._list = StableList(
@@ -226,19 +264,20 @@ class _Session:
                 for task in tasks:
                     if task.done():
                         task.result()
+                # First, for there may always be another answer.
+                if self._wake.is_draining:
+                    yield await self._last_update(recommend_pb2.LIVE_ENDING_DRAINING)
+                    return
+                if time.monotonic() >= ends:
+                    yield await self._last_update(recommend_pb2.LIVE_ENDING_SESSION_TIME)
+                    return
                 answer = self._encoder.take()
                 if answer is not None or (self._has_changed and self._query):
                     yield await self._next_update(answer)
-                elif self._wake.is_draining:
-                    yield await self._last_update(recommend_pb2.LIVE_ENDING_DRAINING)
-                    return
                 elif encoding.done():
                     yield await self._last_update(recommend_pb2.LIVE_ENDING_COMPLETE)
                     return
-                elif time.monotonic() >= ends:
-                    yield await self._last_update(recommend_pb2.LIVE_ENDING_SESSION_TIME)
-                    return
-                if self._wake.is_draining or encoding.done():
+                if encoding.done():
                     self._wake.event.set()
         finally:
             for task in tasks:
@@ -260,44 +299,59 @@ class _Session:
                 await self._encoder.put(request.chunk)
             elif part == "control":
                 self._take_control(request.control)
-            else:
+            elif part == "settings":
                 raise InvalidRequest("the settings came twice; they open the stream once", field="settings")
+            else:
+                raise InvalidRequest("a message is empty; after the settings come chunks and controls")
         await self._encoder.end()
 
     def _take_control(self, control: recommend_pb2.LiveControl) -> None:
-        self._wishes = self._wishes.changed(control)
-        self._list.size = self._wishes.k
-        if len(self._list.skipped) + len(control.skip_track_ids) > _MOST_SKIPPED:
-            raise InvalidRequest(
-                f"a session skips at most {_MOST_SKIPPED} tracks; exclude more with a filter",
-                field="control.skip_track_ids",
-            )
-        for track in control.skip_track_ids:
-            self._list.skip(track)
-        if control.HasField("pin_track_id"):
-            if control.pin_track_id and control.pin_track_id not in self._hits:
-                self._warnings.append("only a track that was recommended in this session can be pinned")
-            else:
-                self._list.pin(control.pin_track_id)
+        try:
+            wishes = self._wishes.changed(control)
+            self._check_skipped(control.skip_track_ids)
+        except InvalidRequest as error:
+            self._warnings.append(f"the change was refused: {error.message}")
+        else:
+            self._wishes = wishes
+            self._list.size = wishes.k
+            for track in control.skip_track_ids:
+                self._list.skip(track)
+            if control.HasField("pin_track_id"):
+                self._pin(control.pin_track_id)
         self._has_changed = True
         self._wake.event.set()
+
+    def _check_skipped(self, track_ids: Sequence[str]) -> None:
+        if any(len(track) > _LONGEST_TRACK_ID for track in track_ids):
+            raise InvalidRequest(f"no track id has more than {_LONGEST_TRACK_ID} characters")
+        if len(self._list.skipped.union(track_ids)) > _MOST_SKIPPED:
+            raise InvalidRequest(
+                f"a session skips at most {_MOST_SKIPPED} tracks; exclude more with a filter"
+            )
+
+    def _pin(self, track: str) -> None:
+        if track and track not in self._hits:
+            self._warnings.append("only a track that was recommended in this session can be pinned")
+        else:
+            self._list.pin(track)
 
     async def _next_update(
         self, answer: video_pb2.EncodeLiveResponse | None
     ) -> recommend_pb2.RecommendLiveResponse:
-        started = time.monotonic()
         timer = StageTimer()
         deadline = Deadline.after(_UPDATE_SECONDS)
         update = recommend_pb2.RecommendLiveResponse()
         update.CopyFrom(self._update)
         if answer is not None:
             timer.include(answer.timings)
+            self._warnings.extend(answer.warnings)
             _describe(update, answer)
         self._has_changed = False
         try:
-            if answer is not None:
+            if answer is not None and answer.HasField("clip"):
                 self._query = await self._fused(answer, deadline, timer)
-            update.stale = await self._search(update.stream_seconds, deadline, timer)
+            if self._query:
+                update.stale = await self._search(update.stream_seconds, deadline, timer)
         except LOST as error:
             self._warnings.append(error.message)
             update.stale = True
@@ -305,10 +359,9 @@ class _Session:
             if self._wishes is self._proven:
                 raise
             self._warnings.append(f"the change was refused: {error.message}")
-            self._wishes = self._proven
-            self._list.size = self._wishes.k
+            self._wishes = replace(self._proven, k=self._wishes.k)
         update.losses.CopyFrom(self._encoder.losses())
-        update.lag_seconds = (answer.lag_seconds if answer is not None else 0.0) + time.monotonic() - started
+        update.lag_seconds = self._encoder.lag_seconds()
         update.timings.CopyFrom(timer.timings())
         return await self._told_update(update)
 
@@ -343,10 +396,16 @@ class _Session:
             if departure := self._list.departure:
                 update.pin.time_to_change = departure.is_settled
                 update.pin.moved_away_seconds = departure.since_seconds
+                update.pin.better_track_id = departure.better_track
         del update.warnings[:]
         update.warnings.extend(self._warnings)
         self._warnings.clear()
-        update.resume_token = await self._saved.save(self._id, self._state(update))
+        token = await self._saved.save(self._id, self._state(update))
+        if not token:
+            update.warnings.append(
+                "the session could not be kept: until the cache is back it cannot be resumed"
+            )
+        update.resume_token = token
         update.resume_until_seconds = self._saved.seconds
         self._update = update
         return update
@@ -354,7 +413,10 @@ class _Session:
     def _state(self, update: recommend_pb2.RecommendLiveResponse) -> recommend_pb2.LiveSession:
         return recommend_pb2.LiveSession(
             space=self._space,
-            window=self._encoder.window(),
+            catalogue=self._catalogue,
+            filter=self._proven.filter,
+            weights=self._proven.weights,
+            window=self._encoder.taken_window,
             hits=update.hits,
             pinned_track_id=self._list.pinned,
             skipped_track_ids=sorted(self._list.skipped),
@@ -425,7 +487,9 @@ class _Session:
 
 
 def _describe(update: recommend_pb2.RecommendLiveResponse, answer: video_pb2.EncodeLiveResponse) -> None:
-    """Writes what was seen of the stream into an update."""
+    """Writes what was seen of the stream into an update; nothing where nothing was."""
+    if not answer.HasField("clip"):
+        return
     update.stream_seconds = answer.window_start_seconds + answer.window_duration_seconds
     update.emotion.CopyFrom(answer.clip.emotion)
     del update.key_frames[:]
@@ -444,5 +508,11 @@ def _describe(update: recommend_pb2.RecommendLiveResponse, answer: video_pb2.Enc
 
 def _idle(seconds: float) -> DeadlineExceeded:
     return DeadlineExceeded(
-        f"nothing came for {seconds:g} s; the session has ended, resume it with its token"
+        f"nothing came for {seconds:g} s; the session has ended, resume it with the token of an update"
+    )
+
+
+def _unread(seconds: float) -> DeadlineExceeded:
+    return DeadlineExceeded(
+        f"no update was read for {seconds:g} s; the session has ended, resume it with the token of an update"
     )

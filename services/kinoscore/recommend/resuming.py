@@ -50,8 +50,9 @@ class SavedSessions:
         self.seconds = seconds
 
     async def save(self, session: str, state: recommend_pb2.LiveSession) -> str:
-        """Keeps a session as it is now; returns the token."""
-        await self._cache.set(_cache_key(session), state.SerializeToString(), self.seconds)
+        """Keeps a session as it is now; returns the token, an empty one where the cache did not take it."""
+        if not await self._cache.set(_cache_key(session), state.SerializeToString(), self.seconds):
+            return ""
         claim = _Claim(session, state.space, int(time.time() + self.seconds) + 1)
         return f"{claim.text()}.{self._signature(claim)}"
 

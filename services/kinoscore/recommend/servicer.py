@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import grpc
@@ -18,6 +19,7 @@ from kinoscore.recommend.spaces import space_to_index_in, space_to_search_in
 from kinoscore.recommend.wishes import check_filter, check_wishes, first_settings
 from kinoscore.runtime.deadline import Deadline
 from kinoscore.runtime.requests import track_id_of
+from kinoscore.runtime.status import abort
 from kinoscore.runtime.telemetry import StageTimer
 from kinoscore.v1 import (
     common_pb2,
@@ -109,7 +111,8 @@ class RecommenderServicer(recommend_pb2_grpc.RecommenderServiceServicer):
         request_iterator: AsyncIterator[recommend_pb2.RecommendLiveRequest],
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> AsyncIterator[recommend_pb2.RecommendLiveResponse]:
-        async with aclosing(self._live.serve(request_iterator, caller_of(context.peer()))) as updates:
+        serving = self._live.serve(request_iterator, caller_of(context.peer()), partial(abort, context))
+        async with aclosing(serving) as updates:
             async for update in updates:
                 yield update
 

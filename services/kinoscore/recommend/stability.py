@@ -47,10 +47,12 @@ class Departure:
     Attributes:
         since_seconds: since when another track has been better by the margin, at every look.
         is_settled: that has lasted for the hold time.
+        better_track: the best one, in the list or not.
     """
 
     since_seconds: float
     is_settled: bool
+    better_track: str
 
 
 class StableList:
@@ -217,14 +219,15 @@ class StableList:
     def _watch_pinned(self, seconds: float, known: Mapping[str, float]) -> None:
         if not self._pinned:
             return
-        best = max((score for track, score in known.items() if track != self._pinned), default=None)
-        if best is None or best < known[self._pinned] + self._margin:
+        others = [track for track in known if track != self._pinned]
+        best = min(others, key=lambda track: (-known[track], track), default=None)
+        if best is None or known[best] < known[self._pinned] + self._margin:
             self._departing_since = self._departure = None
             return
         if self._departing_since is None:
             self._departing_since = seconds
         is_settled = seconds - self._departing_since >= self._hold_seconds
-        self._departure = Departure(self._departing_since, is_settled)
+        self._departure = Departure(self._departing_since, is_settled, best)
 
     def _worst(self, known: Mapping[str, float]) -> str:
         """Of those that may leave; of equals, the last."""

@@ -33,6 +33,9 @@ class StreamEncoder:
         settings: what the client wants.
         state: of an earlier session; its window and its losses count.
         wake: set when there is an answer.
+
+    Attributes:
+        taken_window: what must be known to go on after the answer that was taken last.
     """
 
     def __init__(
@@ -63,7 +66,15 @@ class StreamEncoder:
         self._answer: video_pb2.EncodeLiveResponse | None = None
         self._taken = asyncio.Event()
         self._frames = deque(state.window.frames)
-        self._window = state.window
+        # What is kept besides the frames, and all of it as of the answer that was taken last.
+        self._window = video_pb2.LiveWindow()
+        self._window.CopyFrom(state.window)
+        del self._window.frames[:]
+        self.taken_window = state.window
+        # When chunks came that wait here; when the newest frame came that an answer reflects.
+        self._arrivals: deque[float] = deque()
+        self._waited_seconds = 0.0
+        self._newest_arrival = time.monotonic()
         # Those of calls that have ended, and those of the call that runs.
         self._past_losses = state.losses
         self._call_losses = video_pb2.LiveLosses()
@@ -75,6 +86,7 @@ class StreamEncoder:
         Raises:
             InvalidRequest: it is of another form than those before it.
         """
+        arrived = time.monotonic()
         if self._form.check(chunk) == "data":
             while self._held_bytes and self._held_bytes + len(chunk.data) > _HELD_BYTES:
                 self._has_room.clear()
@@ -82,18 +94,26 @@ class StreamEncoder:
             self._held_bytes += len(chunk.data)
         elif not self._is_lossless and self._chunks.full():
             self._chunks.get_nowait()
+            self._arrivals.popleft()
             self._past_losses.frames_dropped += 1
         await self._chunks.put(chunk)
+        self._arrivals.append(arrived)
 
     async def end(self) -> None:
         """Nothing more will come."""
         await self._chunks.put(None)
 
     def take(self) -> video_pb2.EncodeLiveResponse | None:
-        """The newest answer that was not taken yet."""
+        """The newest answer that was not taken yet; `taken_window` is the window as of it."""
         answer, self._answer = self._answer, None
+        if answer is not None:
+            self.taken_window = self.window()
         self._taken.set()
         return answer
+
+    def lag_seconds(self) -> float:
+        """How long ago the newest frame came that any answer reflects."""
+        return max(0.0, time.monotonic() - self._newest_arrival)
 
     def losses(self) -> video_pb2.LiveLosses:
         """All since the session began."""
@@ -103,10 +123,10 @@ class StreamEncoder:
         return losses
 
     def window(self) -> video_pb2.LiveWindow:
-        """What another video service must know to go on."""
-        del self._window.frames[:]
-        self._window.frames.extend(self._frames)
-        return self._window
+        """What another video service must know to go on, now."""
+        window = video_pb2.LiveWindow(frames=self._frames)
+        window.MergeFrom(self._window)
+        return window
 
     async def run(self) -> None:
         """Encodes until the stream ends.
@@ -140,10 +160,10 @@ class StreamEncoder:
     async def _converse(self) -> None:
         async with aclosing(self._backends.video.answers("EncodeLive", self._requests())) as answers:
             async for answer in answers:
-                self._take_in(answer)
                 while self._is_lossless and self._answer is not None:
                     self._taken.clear()
                     await self._taken.wait()
+                self._take_in(answer)
                 self._answer = answer
                 self._wake.set()
 
@@ -160,6 +180,7 @@ class StreamEncoder:
             if chunk is None:
                 self._has_ended = True
                 continue
+            self._waited_seconds = time.monotonic() - self._arrivals.popleft()
             if chunk.data:
                 self._has_begun = True
                 self._beginning.push(chunk.data)
@@ -172,6 +193,7 @@ class StreamEncoder:
             self._past_losses.gap_seconds += time.monotonic() - self._lost_at
             self._lost_at = None
         self._call_losses = answer.losses
+        self._newest_arrival = time.monotonic() - answer.lag_seconds - self._waited_seconds
         self._frames.extend(answer.new_frames)
         while self._frames and self._frames[0].timestamp_seconds < answer.window_start_seconds:
             self._frames.popleft()

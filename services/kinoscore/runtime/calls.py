@@ -155,6 +155,9 @@ class _LocalContext:
     def __init__(self, timeout: float | None = None) -> None:
         self._ends = None if timeout is None else asyncio.get_running_loop().time() + timeout
 
+    def code(self) -> None:
+        """No status was set from here; an abort raises."""
+
     def time_remaining(self) -> float | None:
         return None if self._ends is None else self._ends - asyncio.get_running_loop().time()
 

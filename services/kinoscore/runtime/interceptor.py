@@ -14,13 +14,14 @@ import grpc
 from kinoscore.errors import DeadlineExceeded, InternalError, KinoscoreError, QueueFull, Unavailable
 from kinoscore.runtime.deadline import Deadline
 from kinoscore.runtime.metrics import RequestMetrics
-from kinoscore.runtime.status import DETAILS_KEY, status_code, to_status
+from kinoscore.runtime.status import abort
 from kinoscore.runtime.telemetry import REQUEST_ID_KEY, REQUEST_TOKEN_KEY, RequestIdentity, current_request
 
 __all__ = ["RequestInterceptor"]
 
 _logger = logging.getLogger(__name__)
 _OURS = "/kinoscore."
+_RETRY_SECONDS = 1
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 _REBUILD: dict[tuple[bool, bool], Callable[..., Any]] = {
@@ -103,21 +104,28 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         identity = _identity(metadata.get(REQUEST_ID_KEY))
         current_request.set(identity)
         metrics = RequestMetrics(details.method)
-        with _told(details.method, metrics) as outcome:
+        parent_token = metadata.get(REQUEST_TOKEN_KEY)
+        # A part of a request that is told itself: a live session would fill the log with them.
+        level = logging.DEBUG if parent_token in self._running else logging.INFO
+        with _told(details.method, metrics, level) as outcome:
             try:
-                with self._admitted(identity, metadata.get(REQUEST_TOKEN_KEY)):
+                with self._admitted(identity, parent_token):
                     yield metrics
+            except GeneratorExit:
+                # Nobody takes the rest of the replies; where the call was ended from here, this is why.
+                outcome["status"] = _code_name(context.code()) if context.code() else "CANCELLED"
+                raise
             except grpc.aio.AbortError:
                 outcome["status"] = _code_name(context.code())
                 raise
             except KinoscoreError as error:
                 outcome["status"] = error.status
                 outcome["error"] = error.message
-                await _abort(context, error)
+                await abort(context, error)
             except Exception:
                 outcome["status"] = InternalError.status
                 _logger.exception("a defect ended a request", extra={"facts": {"method": details.method}})
-                await _abort(context, InternalError("a defect of kinoscore ended the request; see its log"))
+                await abort(context, InternalError("a defect of kinoscore ended the request; see its log"))
 
     @contextmanager
     def _admitted(self, identity: RequestIdentity, parent_token: str | None) -> Iterator[None]:
@@ -127,7 +135,8 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
             if len(self._running) >= self._max_concurrent_requests:
                 limit = self._max_concurrent_requests
                 raise QueueFull(
-                    f"{limit} requests are running already; try again later", metadata={"limit": str(limit)}
+                    f"{limit} requests are running already; try again later",
+                    metadata={"limit": str(limit), "retry_seconds": str(_RETRY_SECONDS)},
                 )
         self._running.add(identity.token)
         self._idle.clear()
@@ -158,7 +167,7 @@ async def _time_limit(seconds: float) -> AsyncIterator[None]:
 
 
 @contextmanager
-def _told(method: str, metrics: RequestMetrics) -> Iterator[dict[str, Any]]:
+def _told(method: str, metrics: RequestMetrics, level: int) -> Iterator[dict[str, Any]]:
     """Tells the log and the metrics how the request ends, from what the block writes into the outcome."""
     started = time.perf_counter()
     outcome: dict[str, Any] = {"method": method, "status": "OK"}
@@ -171,19 +180,10 @@ def _told(method: str, metrics: RequestMetrics) -> Iterator[dict[str, Any]]:
         seconds = time.perf_counter() - started
         outcome["seconds"] = round(seconds, 6)
         metrics.ended(outcome["status"], seconds)
-        _logger.info("request", extra={"facts": outcome})
+        _logger.log(level, "request", extra={"facts": outcome})
 
 
 def _code_name(code: Any) -> str:
     """grpc.aio tells the status of an aborted call as a number."""
     names = {number.value[0]: number.name for number in grpc.StatusCode}
     return code.name if isinstance(code, grpc.StatusCode) else names.get(code, "UNKNOWN")
-
-
-async def _abort(context: Any, error: KinoscoreError) -> None:
-    status = to_status(error)
-    await context.abort(
-        status_code(error),
-        status.message,
-        trailing_metadata=((DETAILS_KEY, status.SerializeToString()),),
-    )

@@ -17,7 +17,7 @@ from google.rpc import error_details_pb2, status_pb2
 from kinoscore import errors
 from kinoscore.errors import InvalidFilter, KinoscoreError
 
-__all__ = ["DETAILS_KEY", "DOMAIN", "from_rpc_error", "status_code", "to_status"]
+__all__ = ["DETAILS_KEY", "DOMAIN", "abort", "from_rpc_error", "status_code", "to_status"]
 
 DOMAIN = "kinoscore"
 DETAILS_KEY = "grpc-status-details-bin"
@@ -57,6 +57,16 @@ def to_status(error: KinoscoreError) -> status_pb2.Status:
         delay = duration_pb2.Duration(seconds=int(retry_seconds))
         status.details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
     return status
+
+
+async def abort(context: Any, error: KinoscoreError) -> None:
+    """Ends a call with the status of an error; never returns."""
+    status = to_status(error)
+    await context.abort(
+        status_code(error),
+        status.message,
+        trailing_metadata=((DETAILS_KEY, status.SerializeToString()),),
+    )
 
 
 def from_rpc_error(error: grpc.RpcError, *, silent: str = "") -> KinoscoreError:

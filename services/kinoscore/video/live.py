@@ -126,14 +126,17 @@ class LiveEncoding:
         self._timer = StageTimer()
         self._damaged = 0
         self._lost_seconds = 0.0
-        self._newest_arrival = 0.0
+        self._newest_arrival = time.monotonic()
+        self._warnings: list[str] = []
+        self._told_losses = video_pb2.LiveLosses()
 
     async def answers(
         self, chunks: AsyncIterator[common_pb2.MediaChunk]
     ) -> AsyncGenerator[video_pb2.EncodeLiveResponse, None]:
         """An answer for each interval of the stream, and one for what is left at its end.
 
-        A consumer that is slow lets the queue fill.
+        Where nothing of an interval can be encoded, the answer tells the losses only. A consumer that is slow
+        lets the queue fill.
 
         Raises:
             InvalidRequest: a chunk is of another form than the first, or not a frame of a known format.
@@ -152,9 +155,14 @@ class LiveEncoding:
                         yield answer
                 if self._is_due() and (answer := await self._answer()):
                     yield answer
+                elif self._is_interval_over(self._seen_until(batch[-1])):
+                    self._answered_until = self._seen_until(batch[-1])
+                    yield self._report()
             if self._window.has_news and (answer := await self._answer()):
                 yield answer
             await reading
+            if self._losses() != self._told_losses:
+                yield self._report()
         finally:
             reading.cancel()
             with suppress(asyncio.CancelledError, Exception):
@@ -192,6 +200,8 @@ class LiveEncoding:
             samples = self._sampler.offer(seconds)
             if shown is not None and samples.before:
                 await self._put(shown, samples.before)
+            elif shown is None:
+                self._miss(samples.before)
             if samples.now:
                 await self._put(picture, samples.now)
             shown = picture
@@ -208,7 +218,7 @@ class LiveEncoding:
             lag_seconds=None if self._is_lossless else self._parts.lag_seconds,
             is_resumed=self._is_resumed,
         )
-        shown = _Picture(None, 0.0)
+        shown: _Picture | None = None
         async with self._parts.pool.decode_live(job) as decoding:
             self._decoding = decoding
             feeding = asyncio.create_task(_feed(decoding, _from(first, chunks), form))
@@ -218,12 +228,18 @@ class LiveEncoding:
                     self._clock.offset_seconds = report.offset_seconds
                     self._clock.last_seconds = report.last_seconds
                     self._sampler.next_sample = report.next_sample
-                    if decoded.pixels is not None:
+                    if shown is None:
+                        self._miss(range(job.next_sample, report.first))
+                    if shown is None or decoded.pixels is not None:
                         shown = _Picture(decoded.pixels, report.arrived)
                     await self._put(shown, range(report.first, report.end))
             finally:
                 feeding.cancel()
                 await asyncio.gather(feeding, return_exceptions=True)
+
+    def _miss(self, numbers: range) -> None:
+        """Counts what was not sent again to a stream that is taken up again."""
+        self._lost_seconds += len(numbers) / self._spec.frames_per_second
 
     async def _put(self, picture: _Picture, numbers: range) -> None:
         await self._queue.put(numbers[0] / self._spec.frames_per_second, _Sampled(picture, numbers))
@@ -277,15 +293,21 @@ class LiveEncoding:
     def _decode(self, pictures: Iterable[_Picture]) -> list[tuple[_Picture, NDArray[np.uint8]]]:
         decoded = []
         for picture in pictures:
-            with suppress(InvalidMedia, MediaTooLarge):
+            try:
                 if isinstance(picture.frame, common_pb2.Frame):
                     decoded.append((picture, decode_frame(picture.frame, self._spec, self._parts.limits)))
                 elif picture.frame is not None:
                     decoded.append((picture, picture.frame))
+            except (InvalidMedia, MediaTooLarge) as error:
+                # The first one tells the cause; the count tells the rest.
+                self._warnings = self._warnings or [error.message]
         return decoded
 
     def _completes_interval(self, sampled: _Sampled) -> bool:
-        return self._is_interval_over(sampled.numbers.stop / self._spec.frames_per_second)
+        return self._is_interval_over(self._seen_until(sampled))
+
+    def _seen_until(self, sampled: _Sampled) -> float:
+        return sampled.numbers.stop / self._spec.frames_per_second
 
     def _is_due(self) -> bool:
         return self._window.has_news and self._is_interval_over(self._window.end_seconds)
@@ -312,24 +334,38 @@ class LiveEncoding:
             )
         except _LOST:
             return None
+        answer = self._report()
+        answer.clip.CopyFrom(clip.whole)
+        answer.windows.extend(clip.windows)
+        answer.window_key_frames.extend(key_frame_messages(windows.key_frames))
+        answer.new_frames.extend(self._window.take_news())
+        return answer
+
+    def _report(self) -> video_pb2.EncodeLiveResponse:
+        """What an answer tells besides what the models made of the window."""
         timings, self._timer = self._timer.timings(), StageTimer()
+        warnings, self._warnings = self._warnings, []
+        self._told_losses = self._losses()
         return video_pb2.EncodeLiveResponse(
-            space=manifest.space,
+            space=self._parts.manifest.space,
             window_start_seconds=self._window.start_seconds,
-            window_duration_seconds=seconds,
-            clip=clip.whole,
-            windows=clip.windows,
-            window_key_frames=key_frame_messages(windows.key_frames),
+            window_duration_seconds=self._window.end_seconds - self._window.start_seconds,
             key_frames=self._window.key_frames(),
-            new_frames=self._window.take_news(),
-            clock=video_pb2.LiveClock(
-                offset_seconds=self._clock.offset_seconds,
-                last_seconds=self._clock.last_seconds,
-                next_sample=self._sampler.next_sample,
-            ),
+            clock=self._clock_now(),
             lag_seconds=time.monotonic() - self._newest_arrival,
-            losses=self._losses(),
+            losses=self._told_losses,
             timings=timings,
+            warnings=warnings,
+        )
+
+    def _clock_now(self) -> video_pb2.LiveClock:
+        """Where the stream is as of what was answered: pictures that wait to be encoded are to come again."""
+        rate = self._spec.frames_per_second
+        next_sample = min(self._sampler.next_sample, round(self._answered_until * rate))
+        return video_pb2.LiveClock(
+            offset_seconds=self._clock.offset_seconds,
+            last_seconds=min(self._clock.last_seconds, max(0.0, (next_sample - 1) / rate)),
+            next_sample=next_sample,
         )
 
     def _losses(self) -> video_pb2.LiveLosses:

@@ -81,11 +81,13 @@ class LiveWindow:
 
     @property
     def start_seconds(self) -> float:
-        return self._rows[0][0]
+        """Of the first frame; 0 while there is none."""
+        return self._rows[0][0] if self._rows else 0.0
 
     @property
     def end_seconds(self) -> float:
-        return self._rows[-1][0] + 1 / self._spec.frames_per_second
+        """Of the last frame's sample; 0 while there is none."""
+        return self._rows[-1][0] + 1 / self._spec.frames_per_second if self._rows else 0.0
 
     def take_news(self) -> list[video_pb2.EncodedFrame]:
         """The frames since the last call."""

@@ -22,9 +22,8 @@ class FlakyCache(MemoryCache):
     async def get(self, key: str) -> bytes | None:
         return None if self.lost else await super().get(key)
 
-    async def set(self, key: str, value: bytes, ttl_seconds: float) -> None:
-        if not self.lost:
-            await super().set(key, value, ttl_seconds)
+    async def set(self, key: str, value: bytes, ttl_seconds: float) -> bool:
+        return not self.lost and await super().set(key, value, ttl_seconds)
 
     async def increment(self, key: str) -> int | None:
         return None if self.lost else await super().increment(key)

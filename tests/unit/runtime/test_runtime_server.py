@@ -141,7 +141,9 @@ async def test_more_requests_than_allowed_are_refused_and_the_others_answered() 
         running = [asyncio.ensure_future(stub.Fuse(fusion_pb2.FuseRequest())) for _ in range(2)]
         for _ in running:
             await asyncio.wait_for(gate.entered.acquire(), 5)
-        assert isinstance(await error_of(stub.Fuse(fusion_pb2.FuseRequest())), QueueFull)
+        refusal = await error_of(stub.Fuse(fusion_pb2.FuseRequest()))
+        assert isinstance(refusal, QueueFull)
+        assert refusal.metadata["retry_seconds"] == "1"
         gate.open.set()
         assert [reply.space for reply in await asyncio.gather(*running)] == ["s", "s"]
         assert (await stub.Fuse(fusion_pb2.FuseRequest())).space == "s"
