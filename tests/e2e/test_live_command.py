@@ -77,6 +77,36 @@ def test_what_is_no_video_is_one_line_and_no_traceback(library: Kinoscore, tmp_p
         assert len(result.stderr.splitlines()) == 1
 
 
+def test_a_pipe_that_falls_silent_is_left_at_the_first_ctrl_c(library: Kinoscore) -> None:
+    command = command_line("live", "-", "--json")
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, env=library.environment, **pipes) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write((library.folder / "clip.ts").read_bytes())
+        process.stdin.flush()
+        assert process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        # Not communicate: it would close the pipe, which ends the stream.
+        assert process.wait(LIMIT_SECONDS) == 130
+        assert process.stderr is not None
+        assert b"Traceback" not in process.stderr.read()
+
+
+def test_a_server_that_shuts_down_is_told_with_a_remedy(library: Kinoscore) -> None:
+    with library.up() as up:
+        command = command_line("live", library.folder / "scenes.mp4", "--json", "--address", up.address)
+        with subprocess.Popen(
+            command, env=library.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            assert json.loads(process.stdout.readline())["resume_token"]
+            up.process.send_signal(signal.SIGTERM)
+            _, told = process.communicate(timeout=LIMIT_SECONDS)
+    assert process.returncode == 1
+    assert "the server shuts down; start again" in told
+
+
 def heard(path: Path, first: float, last: float) -> float:
     """The strongest frequency between two moments."""
     with av.open(path) as container:

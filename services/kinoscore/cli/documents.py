@@ -58,6 +58,14 @@ def live_document(update: LiveUpdate) -> dict[str, Any]:
             "times_repaired": update.losses.times_repaired,
             "gap_seconds": _seconds(update.losses.gap_seconds),
         },
+        "pin": update.pin
+        and {
+            "track_id": update.pin.track_id,
+            "time_to_change": update.pin.time_to_change,
+            "moved_away_seconds": update.pin.moved_away_seconds,
+            "better_track_id": update.pin.better_track_id,
+        },
+        "resume_token": update.resume_token,
         "space": update.space,
         "stale": update.stale,
         "stream_seconds": _seconds(update.stream_seconds),

@@ -1,12 +1,16 @@
 """What `kinoscore live` sends and shows."""
 
 import asyncio
+import os
+import queue
 import sys
+import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -27,6 +31,8 @@ _LEVELS = "▁▂▃▄▅▆▇█"
 _CURVE_POINTS = 60
 _KEY_FRAMES_SHOWN = 8
 
+T = TypeVar("T")
+
 
 async def played(
     source: str, *, is_paced: bool, recorder: "StreamRecorder | None" = None
@@ -41,12 +47,51 @@ async def played(
     """
     from kinoscore.media.live_source import iter_pictures
 
-    pictures = iter_pictures(sys.stdin.buffer if source == "-" else source, _FRAMES_A_SECOND, recorder)
+    # Not sys.stdin: its lock cannot be had at the end while a thread waits in it.
+    file = os.fdopen(os.dup(0), "rb", buffering=0) if source == "-" else source
     started = time.monotonic()
-    while (picture := await asyncio.to_thread(next, pictures, None)) is not None:
+    async for picture in _in_background(iter_pictures(file, _FRAMES_A_SECOND, recorder)):
         if is_paced:
             await asyncio.sleep(started + picture.timestamp_seconds - time.monotonic())
         yield Frame(picture.jpeg, picture.timestamp_seconds)
+
+
+async def _in_background(items: Iterator[T]) -> AsyncIterator[T]:
+    """Each item when it is asked for, from a thread that nothing waits for: a source that has fallen silent
+    cannot be interrupted, and must not keep the command from ending."""
+    loop = asyncio.get_running_loop()
+    wanted: queue.SimpleQueue[asyncio.Future[T | None] | None] = queue.SimpleQueue()
+
+    def settle(answer: "asyncio.Future[T | None]", item: T | None, error: Exception | None) -> None:
+        if answer.done():
+            return
+        if error is None:
+            answer.set_result(item)
+        else:
+            answer.set_exception(error)
+
+    def work() -> None:
+        while (answer := wanted.get()) is not None:
+            item, failure = None, None
+            try:
+                item = next(items, None)
+            except Exception as error:
+                failure = error
+            # The loop is closed where the command has ended meanwhile.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(settle, answer, item, failure)
+
+    threading.Thread(target=work, name="kinoscore-source", daemon=True).start()
+    try:
+        while True:
+            answer: asyncio.Future[T | None] = loop.create_future()
+            wanted.put(answer)
+            item = await answer
+            if item is None:
+                return
+            yield item
+    finally:
+        wanted.put(None)
 
 
 class LiveView:
@@ -55,12 +100,15 @@ class LiveView:
     Args:
         source: as the user named it.
         is_shown: otherwise nothing is drawn.
+
+    Attributes:
+        last: the last update.
     """
 
     def __init__(self, source: str, *, is_shown: bool) -> None:
         self._source = printable(source)
         self._curve: deque[EmotionPoint] = deque(maxlen=_CURVE_POINTS)
-        self.is_empty = True
+        self.last: LiveUpdate | None = None
         width = None if sys.stdout.isatty() else 120
         console = Console(highlight=False, markup=False, width=width)
         self._live = Live(console=console, auto_refresh=False) if is_shown else None
@@ -81,7 +129,7 @@ class LiveView:
 
     def show(self, update: LiveUpdate) -> None:
         """Draws an update in the place of the last one."""
-        self.is_empty = not update.hits
+        self.last = update
         if not update.ending:
             self._curve.append(update.emotion_now)
         if self._live:

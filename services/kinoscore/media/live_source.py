@@ -85,14 +85,14 @@ def iter_pictures(
     container = _opened(source)
     with container:
         if not container.streams.video:
-            raise InvalidMedia("the source has no video stream")
+            raise InvalidMedia(f"{_name(source)} has no video stream")
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         clock = FrameClock(1 / float(stream.guessed_rate or 25))
         reformatter = VideoReformatter()
         due = 0.0
         last = -1.0
-        for frame in _frames(container, stream):
+        for frame in _frames(container, stream, _name(source)):
             seconds = clock.place(frame.time)
             if recorder is not None:
                 recorder.add(frame, seconds)
@@ -102,7 +102,11 @@ def iter_pictures(
                 due = max(due + 1 / rate, seconds)
 
 
-def _frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+def _name(source: str | BinaryIO) -> str:
+    return source if isinstance(source, str) else "the pipe"
+
+
+def _frames(container: InputContainer, stream: VideoStream, name: str) -> Iterator[VideoFrame]:
     is_empty = True
     try:
         for frame in container.decode(stream):
@@ -110,7 +114,10 @@ def _frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFra
             yield frame
     except av.FFmpegError as error:
         if is_empty:
-            raise InvalidMedia(f"no picture of the source can be decoded: {_cause(error)}") from error
+            raise InvalidMedia(
+                f"no picture of {name} can be decoded: {_cause(error)}; what is piped must be fragmented, or "
+                "have its index first (ffmpeg: `-movflags +faststart`)"
+            ) from error
         # What has been seen has been seen: a stream that breaks off has ended.
 
 
@@ -122,7 +129,9 @@ def _opened(source: str | BinaryIO) -> InputContainer:
     except FileNotFoundError as error:
         raise NotFound(f"{source}: no such file") from error
     except (av.FFmpegError, ValueError, OSError) as error:
-        raise InvalidMedia(f"the source cannot be opened as video: {_cause(error)}") from error
+        raise InvalidMedia(
+            f"{_name(source)} cannot be opened as video: {_cause(error)}; it is empty, damaged, or no video"
+        ) from error
 
 
 def _opened_camera(device: str) -> InputContainer:

@@ -42,7 +42,8 @@ def test_the_view_shows_the_stream_and_the_list(capsys: pytest.CaptureFixture[st
     ):
         assert piece in shown
     assert "\x1b[2J" not in shown
-    assert not view.is_empty
+    assert view.last is not None
+    assert view.last.hits
 
 
 def test_an_update_is_one_line_of_json() -> None:

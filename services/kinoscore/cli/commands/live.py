@@ -58,7 +58,9 @@ def command(
         from kinoscore.cli.connection import connected
         from kinoscore.cli.documents import live_document, to_json_line
         from kinoscore.cli.live_view import LiveView, played
+        from kinoscore.cli.presentation import clock
         from kinoscore.cli.recordings import recording
+        from kinoscore.errors import Unavailable
 
         async with AsyncExitStack() as stack:
             recorded = await stack.enter_async_context(recording(record)) if record else None
@@ -81,9 +83,12 @@ def command(
                     recorded.follow(update)
                 if as_json:
                     click.echo(to_json_line(live_document(update)))
-                else:
-                    view.show(update)
-        if view.is_empty and not as_json:
+                view.show(update)
+        last = view.last
+        if last is not None and last.ending in ("draining", "session time"):
+            cause = "the server shuts down" if last.ending == "draining" else "a session may not last longer"
+            raise Unavailable(f"the stream was left at {clock(last.stream_seconds)}: {cause}; start again")
+        if not (last and last.hits) and not as_json:
             message(f"no track of the catalogue {catalogue} fits; add some with `kinoscore index FOLDER`")
 
     run(work())
