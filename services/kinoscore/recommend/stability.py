@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 __all__ = ["Changes", "Departure", "StableList"]
 
+# Margins by which a single track must be ahead.
+_FAR_AHEAD = 3.0
+
 
 @dataclass(frozen=True, slots=True)
 class Changes:
@@ -62,6 +65,8 @@ class StableList:
       on average over the places that could change hands, at every look, for the hold time. Then the best come
       in at once, each of them better than the worst of the list by the margin. So one scene that follows
       another is one change, and tracks that are nearly tied do not flicker.
+    - A track that has been better than the worst of the list by three margins, at every look, for the hold
+      time, comes in with no others that are less far ahead: an average would never let it in by itself.
     - The first list is of a glance: it is renewed once, freely, as soon as the stream has been seen for the
       settling time.
     - A free place is filled at once by the best track there is.
@@ -86,6 +91,7 @@ class StableList:
         self._skipped: set[str] = set()
         self._pinned = ""
         self._behind_since: float | None = None
+        self._outrun_since: float | None = None
         self._disordered_since: float | None = None
         self._departing_since: float | None = None
         self._departure: Departure | None = None
@@ -131,7 +137,7 @@ class StableList:
     def clear(self) -> None:
         """Lets all tracks go but the pinned one: what counts is another thing from now on."""
         self._tracks = [track for track in self._tracks if track == self._pinned]
-        self._behind_since = self._disordered_since = None
+        self._behind_since = self._outrun_since = self._disordered_since = None
 
     def look(self, seconds: float, scores: Mapping[str, float], *, is_complete: bool) -> None:
         """Takes the scores of this moment.
@@ -169,19 +175,23 @@ class StableList:
         outside = self._outside(known)
         replaceable = [track for track in self._tracks if track != self._pinned]
         if not outside or not replaceable:
-            self._behind_since = None
+            self._behind_since = self._outrun_since = None
             return
         if self._is_settling and seconds >= self._settling_seconds:
             self._is_settling = False
             self._take_best(outside, replaceable, known, margin=0.0)
             return
-        if self._shortfall(outside, replaceable, known) < self._margin:
-            self._behind_since = None
-            return
-        if self._behind_since is None:
-            self._behind_since = seconds
-        if seconds - self._behind_since >= self._hold_seconds:
+        is_behind = self._shortfall(outside, replaceable, known) >= self._margin
+        self._behind_since = _since(is_behind, self._behind_since, seconds)
+        ahead = known[outside[0]] - min(known[track] for track in replaceable)
+        self._outrun_since = _since(ahead >= _FAR_AHEAD * self._margin, self._outrun_since, seconds)
+        if self._has_lasted(self._behind_since, seconds):
             self._take_best(outside, replaceable, known, margin=self._margin)
+        elif self._has_lasted(self._outrun_since, seconds):
+            self._take_best(outside, replaceable, known, margin=_FAR_AHEAD * self._margin)
+
+    def _has_lasted(self, since: float | None, seconds: float) -> bool:
+        return since is not None and seconds - since >= self._hold_seconds
 
     def _take_best(
         self, outside: Sequence[str], replaceable: Sequence[str], known: Mapping[str, float], *, margin: float
@@ -191,7 +201,7 @@ class StableList:
         better = [track for track in outside if known[track] >= least]
         best = sorted([*replaceable, *better], key=lambda track: -known[track])[: len(replaceable)]
         self._tracks = [track for track in self._tracks if track == self._pinned] + best
-        self._behind_since = None
+        self._behind_since = self._outrun_since = None
 
     def _shortfall(
         self, outside: Sequence[str], replaceable: Sequence[str], known: Mapping[str, float]
@@ -240,3 +250,10 @@ class StableList:
         """The best first; of equals, in the order of their ids."""
         inside = set(self._tracks)
         return sorted((track for track in known if track not in inside), key=lambda t: (-known[t], t))
+
+
+def _since(holds: bool, before: float | None, seconds: float) -> float | None:
+    """Since when a condition holds; None where it does not."""
+    if not holds:
+        return None
+    return seconds if before is None else before
