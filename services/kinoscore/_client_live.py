@@ -6,6 +6,7 @@ from typing import Literal
 
 from kinoscore._client_values import Emotion, EmotionPoint, Hit, KeyFrame, Timings, checked_count
 from kinoscore.errors import InvalidRequest
+from kinoscore.runtime.channels import MAX_MESSAGE_BYTES
 from kinoscore.v1 import common_pb2, recommend_pb2, video_pb2
 
 __all__ = [
@@ -73,6 +74,7 @@ LiveInput = Frame | bytes | bytearray | memoryview | LiveControl
 
 # Far below what a server takes in one message.
 _MESSAGE_BYTES = 1 << 18
+_LARGEST_FRAME_BYTES = MAX_MESSAGE_BYTES - (1 << 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,12 @@ def _message(part: Frame | LiveControl) -> recommend_pb2.RecommendLiveRequest:
     if isinstance(part, Frame):
         if part.format not in _FORMATS:
             raise InvalidRequest(f"a frame's format must be one of {', '.join(_FORMATS)}", field="format")
+        if len(part.data) > _LARGEST_FRAME_BYTES:
+            raise InvalidRequest(
+                f"a frame of {len(part.data) >> 20} MiB does not fit into a message; the models see about 100 "
+                "lines: send it smaller, or as JPEG",
+                field="data",
+            )
         frame = common_pb2.Frame(
             format=_FORMATS[part.format],
             data=part.data,
