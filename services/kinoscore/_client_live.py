@@ -229,8 +229,8 @@ def _message(part: Frame | LiveControl) -> recommend_pb2.RecommendLiveRequest:
             raise InvalidRequest(f"a frame's format must be one of {', '.join(_FORMATS)}", field="format")
         if len(part.data) > _LARGEST_FRAME_BYTES:
             raise InvalidRequest(
-                f"a frame of {len(part.data) >> 20} MiB does not fit into a message; the models see about 100 "
-                "lines: send it smaller, or as JPEG",
+                f"a frame of {len(part.data) >> 20} MiB does not fit into a message; send it smaller, or as "
+                "JPEG: the models see about 100 lines",
                 field="data",
             )
         frame = common_pb2.Frame(
