@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from dualpath.benchmark_command import benchmark
-from dualpath.config import ACCELERATORS, PRECISIONS, NetworkConfig, TrainingConfig
+from dualpath.config import ACCELERATORS, PRECISIONS, TRAINING_OPTIONS, NetworkConfig, TrainingConfig
 from dualpath.config_file import config_option, training_numbers
 from dualpath.evaluate_command import evaluate
 from dualpath.feature_run_commands import export_feature_run, fit_on_features
@@ -174,6 +174,7 @@ def fit(context: click.Context, **options: Any) -> None:
     Every epoch ends with a checkpoint; run the same command with --resume to go on. The switches at the end
     take single ideas of the method away, to see what each of them brings.
     """
+    training = _training_config(options)
     if options["features"]:
         given = {
             name for name in options if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
@@ -206,20 +207,6 @@ def fit(context: click.Context, **options: Any) -> None:
         themes=len(indexes["train"].theme_names) if labelled else 0,
         attributes=len(indexes["train"].attribute_names) if labelled else 0,
     )
-    numbers: dict[str, Any] = training_numbers()
-    if not options["distinguish"]:
-        numbers = {**numbers, "distinguish_weight": 0.0}
-    training = TrainingConfig(
-        **numbers,
-        **{
-            name: options[name]
-            for name in (
-                *("epochs", "minutes", "batch_size", "learning_rate", "augmentation"),
-                *("polarity_factor", "patience", "threads", "seed", "accelerator", "devices", "precision"),
-                *("freeze_backbones", "backbone_learning_rate"),
-            )
-        },
-    )
     note = check_emotion(indexes["train"], distinguish=training.distinguish_weight > 0)
     if note:
         click.echo(note, err=True)
@@ -244,6 +231,18 @@ def fit(context: click.Context, **options: Any) -> None:
         progress=click.echo,
     )
     run.write_json("data", {"kind": source.kind, "name": options["data"].name, "notes": list(source.notes)})
+
+
+def _training_config(options: dict[str, Any]) -> TrainingConfig:
+    """What the options and the file say.
+
+    Raises:
+        InvalidRequest: a number is out of its range.
+    """
+    numbers: dict[str, Any] = training_numbers()
+    if not options["distinguish"]:
+        numbers = {**numbers, "distinguish_weight": 0.0}
+    return TrainingConfig(**numbers, **{name: options[name] for name in TRAINING_OPTIONS})
 
 
 @commands.command()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dualpath.config import EMOTION_LABELS, TrainingConfig
+from dualpath.config import EMOTION_LABELS, TrainingConfig, check_number
 from dualpath.opening import open_data
 from dualpath.progress import Bar
 from kinoscore.errors import InvalidRequest
@@ -75,6 +75,7 @@ def evaluate(
     from dualpath.training.model_card import write_model_card
     from dualpath.training.run_folder import RunFolder
 
+    check_number("threads", threads)
     torch.set_num_threads(threads)
     folder = RunFolder(run)
     if folder.heads.is_file():
