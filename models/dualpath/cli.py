@@ -1,7 +1,9 @@
 """The `dualpath` command: generate, fit, evaluate, export, benchmark. --help does not wait for torch."""
 
 import datetime
+import errno
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ _TRAINING = TrainingConfig()
 _NETWORK = NetworkConfig()
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _DATA = click.Path(path_type=Path)
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def main() -> None:
@@ -37,8 +40,30 @@ def main() -> None:
         click.echo(f"dualpath: {error}", err=True)
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("dualpath: interrupted; what was finished is kept (fit goes on with --resume)", err=True)
+        click.echo(f"dualpath: interrupted; {_how_to_go_on(sys.argv[1:])}", err=True)
         sys.exit(130)
+    except OSError as error:
+        if error.filename is None and error.errno not in _FULL:
+            raise
+        click.echo(f"dualpath: {_file_problem(error)}", err=True)
+        sys.exit(1)
+
+
+def _how_to_go_on(arguments: Sequence[str]) -> str:
+    """What is true after an interruption of this command."""
+    command = arguments[0] if arguments else ""
+    if command == "fit" and not any(argument.startswith("--features") for argument in arguments):
+        return "what was finished is kept: run it again with --resume to go on"
+    if command in ("benchmark", "features", "generate"):
+        return "what was finished is kept: run it again to go on"
+    return "run it again"
+
+
+def _file_problem(error: OSError) -> str:
+    """A file that cannot be read or written, or a full disk, in one line."""
+    if error.filename is None:
+        return f"{error.strerror}: make room and run it again"
+    return f"cannot read or write {error.filename}: {error.strerror or error}"
 
 
 @click.group(
@@ -263,11 +288,13 @@ def export(run: Path, repository: Path, note: str, target: str) -> None:
     names the features that they need; the services refuse such a repository.
     """
     from dualpath.export.repository import export_repository
+    from dualpath.training.files import require_writable
     from dualpath.training.origin import manifest_origin
     from dualpath.training.run_folder import RunFolder
     from kinoscore.inference.targets import Target, TargetOptions
     from kinoscore.world import WORLD_VERSION
 
+    require_writable(repository)
     folder = RunFolder(run)
     if folder.heads.is_file():
         export_feature_run(run, repository, note, target)

@@ -17,6 +17,7 @@ import math
 import multiprocessing
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -115,7 +116,9 @@ def open_cache(
             _store(arrays, row, decoded)
             progress(total - len(missing) + number + 1, total)
         return arrays
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+    with _ignored_interrupts():
+        pool = multiprocessing.get_context("spawn").Pool(workers)
+    with pool:
         for number, (row, decoded) in enumerate(pool.imap_unordered(_decode_pair, jobs, chunksize=4)):
             _store(arrays, row, decoded)
             progress(total - len(missing) + number + 1, total)
@@ -171,6 +174,16 @@ def _picture_front_end(video: VideoNumbers) -> PicturePreparation:
 @functools.cache
 def _music_front_end(music: MusicNumbers) -> tuple[MusicSpectra, WindowStatistics]:
     return MusicSpectra(music), WindowStatistics()
+
+
+@contextmanager
+def _ignored_interrupts() -> Iterator[None]:
+    """Processes that are started meanwhile ignore Ctrl-C from their first instant on: this one ends them."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Job(NamedTuple):

@@ -28,7 +28,14 @@ import torch
 
 from dualpath.config import NetworkConfig
 from dualpath.networks.dual_path import DualPathNetwork
-from dualpath.training.files import PARTIAL, make_folder, not_written, write_text_whole, write_whole
+from dualpath.training.files import (
+    PARTIAL,
+    make_folder,
+    not_written,
+    require_writable,
+    write_text_whole,
+    write_whole,
+)
 from kinoscore.errors import FailedPrecondition, InvalidRequest, NotFound
 
 __all__ = ["RunFolder"]
@@ -61,7 +68,8 @@ class RunFolder:
         """Before anything costs time: whether `fit` may train here.
 
         Raises:
-            FailedPrecondition: another process trains here, or there is a run and it is not to be resumed.
+            FailedPrecondition: another process trains here, there is a run and it is not to be resumed, or
+                the folder cannot be made or written.
         """
         held = [path for path in (self.last, self.best, self.heads) if path.is_file()]
         if held and not resume:
@@ -69,6 +77,7 @@ class RunFolder:
                 f"{self.path} holds a run already ({held[0].name}): --resume goes on with it, another --run "
                 "leaves it alone"
             )
+        require_writable(self.path)
         if self.path.is_dir():
             with self.locked():
                 pass

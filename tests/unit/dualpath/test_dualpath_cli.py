@@ -1,10 +1,13 @@
+import errno
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from support.media_files import grey_frames, sine, write_clip
 
 from dualpath import cli
 from dualpath.config import TrainingConfig, check_number
+from dualpath.training import files
 from kinoscore.errors import InvalidRequest
 
 
@@ -39,14 +42,74 @@ def test_a_wrong_option_is_exit_2(dualpath) -> None:
     assert "no-such-option" in message
 
 
-def test_ctrl_c_is_exit_130(monkeypatch: pytest.MonkeyPatch, dualpath) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("fit", "--data", "world"), "what was finished is kept: run it again with --resume to go on"),
+        (("fit", "--features", "mgsv"), "run it again"),
+        (("generate", "world"), "what was finished is kept: run it again to go on"),
+        (("benchmark", "world"), "what was finished is kept: run it again to go on"),
+        (("features",), "what was finished is kept: run it again to go on"),
+        (("evaluate",), "run it again"),
+        (("export",), "run it again"),
+    ],
+)
+def test_ctrl_c_is_exit_130_and_says_how_to_go_on(
+    arguments: tuple[str, ...], words: str, monkeypatch: pytest.MonkeyPatch, dualpath
+) -> None:
     def interrupt(**_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "commands", interrupt)
-    status, _, message = dualpath("fit")
-    assert status == 130
-    assert "--resume" in message
+    assert dualpath(*arguments) == (130, "", f"dualpath: interrupted; {words}\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("generate", "{file}/world"),
+        ("export", "{folder}", "--repository", "{file}/repository"),
+        ("fit", "--data", "{data}", "--run", "{file}/run"),
+        ("fit", "--data", "{data}", "--run", "{folder}/run", "--cache", "{file}/cache"),
+        ("features", "--data", "{data}", "--out", "{folder}/out", "--cache", "{file}/cache"),
+        ("features", "--data", "{data}", "--out", "{file}/out"),
+        ("benchmark", "mgsv", "--data", "{features}", "--out", "{file}/out"),
+    ],
+)
+def test_a_path_that_cannot_be_written_is_one_line(
+    arguments: tuple[str, ...], tmp_path: Path, mgsv_folder, dualpath
+) -> None:
+    file = tmp_path / "plain"
+    file.write_text("no folder")
+    data = tmp_path / "pairs.csv"
+    data.write_text("video,music\nclip.mp4,\n")
+    write_clip(tmp_path / "clip.mp4", grey_frames(4), rate=4, sound=sine(1.0))
+    names = {"file": file, "data": data, "folder": tmp_path, "features": tmp_path}
+    if arguments[0] == "benchmark":
+        mgsv_folder(20)
+    status, _, message = dualpath(*(argument.format(**names) for argument in arguments))
+    last = message.splitlines()[-1]
+    assert status == 1
+    assert last.startswith("dualpath: ")
+    assert f"{file}/" in last
+    assert "Not a directory" in last
+    assert "Traceback" not in message
+
+
+def test_a_full_disk_is_one_line_wherever_it_is_met(monkeypatch: pytest.MonkeyPatch, dualpath) -> None:
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cli, "commands", full)
+    assert dualpath("export")[::2] == (1, "dualpath: No space left on device: make room and run it again\n")
+
+
+def test_a_run_folder_that_cannot_be_written_is_refused_before_anything_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dualpath
+) -> None:
+    monkeypatch.setattr(files.os, "access", lambda path, mode: False)
+    status, _, message = dualpath("fit", "--data", tmp_path / "none.csv", "--run", tmp_path / "new" / "run")
+    assert (status, message) == (1, f"dualpath: cannot write {tmp_path}/new/run: Permission denied\n")
 
 
 def test_a_run_that_is_there_is_refused_before_anything_is_decoded(tmp_path: Path, dualpath) -> None:

@@ -2,6 +2,9 @@ import csv
 import errno
 import os
 import resource
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -213,3 +216,11 @@ def test_a_sparse_cache_of_before_is_filled_up_or_refused(
     arrays.done[:] = 0
     with pytest.raises(StorageFull, match="--cache"):
         open_cache(tmp_path / "cache", index, NetworkConfig())
+
+
+def test_processes_that_decode_ignore_ctrl_c_from_their_first_instant() -> None:
+    ask = "import signal; print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)"
+    with cache_module._ignored_interrupts():
+        child = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    assert child.stdout == "True\n"
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
