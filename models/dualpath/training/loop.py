@@ -124,7 +124,8 @@ def _write_config(
     origin: Mapping[str, str] | None,
     resumed: bool,
 ) -> None:
-    earlier = run.read_json("config").get("origins", []) if resumed else []
+    known = resumed and (run.path / "config.json").is_file()
+    earlier = run.read_json("config").get("origins", []) if known else []
     run.write_json(
         "config",
         {
@@ -263,7 +264,7 @@ class _State:
         }
 
     def restore(self, saved: dict[str, Any], network_config: NetworkConfig) -> None:
-        if saved["network"] != network_config.as_dict():
+        if saved.get("network") != network_config.as_dict():
             raise InvalidRequest(
                 "the run folder holds another network: use its configuration or another --run"
             )

@@ -134,11 +134,11 @@ class RunFolder:
         if not path.is_file():
             raise NotFound(f"no checkpoint {path}: train with 'dualpath fit' first")
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch.load raises almost anything on a foreign file
-            raise FailedPrecondition(
-                f"{path} is no checkpoint of dualpath: {error}".splitlines()[0]
-            ) from error
+            raise _damaged(path) from error
+        if not isinstance(state, dict):
+            raise _damaged(path)
         return state
 
     def load_best(self) -> DualPathNetwork:
@@ -168,12 +168,25 @@ class RunFolder:
 
         Raises:
             NotFound: there is none.
+            FailedPrecondition: it cannot be read.
         """
         path = self.path / f"{name}.json"
         if not path.is_file():
             raise NotFound(f"no {path}: finish the run with 'dualpath fit --run {self.path} --resume'")
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise self._damaged_json(path) from error
+        if not isinstance(values, dict):
+            raise self._damaged_json(path)
         return values
+
+    def _damaged_json(self, path: Path) -> FailedPrecondition:
+        evaluation = path.name.startswith("evaluation-")
+        anew = (
+            "evaluate again" if evaluation else f"run the same 'dualpath fit --run {self.path}' with --resume"
+        )
+        return FailedPrecondition(f"{path} is damaged: put a copy back, or remove it and {anew}")
 
     def write_log(self, history: list[dict[str, float]]) -> None:
         """Writes log.csv from the whole history, so that a resumed run has no row twice."""
@@ -183,6 +196,13 @@ class RunFolder:
         writer.writeheader()
         writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in history)
         write_text_whole(self.path / "log.csv", lines.getvalue())
+
+
+def _damaged(checkpoint: Path) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"{checkpoint} is damaged, or no checkpoint of dualpath: put a copy back, or train again with "
+        "another --run"
+    )
 
 
 def _silence_constants(network: DualPathNetwork) -> None:

@@ -120,6 +120,40 @@ def test_a_checkpoint_of_another_architecture_is_refused_in_one_line(tmp_path: P
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 half of it"])
+@pytest.mark.parametrize("name", ["best.pt", "last.pt"])
+def test_a_damaged_checkpoint_is_one_line_with_the_remedy(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FailedPrecondition) as caught:
+        RunFolder(tmp_path).load(tmp_path / name)
+    assert str(caught.value) == (
+        f"{tmp_path / name} is damaged, or no checkpoint of dualpath: put a copy back, or train again with "
+        "another --run"
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe"])
+@pytest.mark.parametrize(("name", "command"), [("summary", "--resume"), ("evaluation-test", "evaluate")])
+def test_a_damaged_json_file_is_one_line_with_the_remedy(
+    tmp_path: Path, name: str, command: str, content: bytes
+) -> None:
+    (tmp_path / f"{name}.json").write_bytes(content)
+    with pytest.raises(FailedPrecondition, match=rf"{name}\.json is damaged.*remove it.*{command}") as caught:
+        RunFolder(tmp_path).read_json(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_without_its_json_files_writes_them_anew(tmp_path: Path, made_up_split) -> None:
+    run, split = RunFolder(tmp_path), made_up_split(4)
+    one = TrainingConfig(epochs=1, batch_size=4, threads=1)
+    before = fit(run, split, split, NETWORK, one)
+    for name in ("config", "summary"):
+        (tmp_path / f"{name}.json").unlink()
+    fit(run, split, split, NETWORK, one, resume=True)
+    assert run.read_json("summary") == before
+    assert run.read_json("config")["training"] == one.as_dict()
+
+
 def test_weights_of_another_architecture_are_not_resumed(tmp_path: Path, made_up_split) -> None:
     run, split = RunFolder(tmp_path), made_up_split(4)
     fit(run, split, split, NETWORK, TrainingConfig(epochs=1, batch_size=4, threads=1))
