@@ -253,9 +253,14 @@ def fit(context: click.Context, **options: Any) -> None:
         resume=options["resume"],
         tensorboard=options["tensorboard"],
         origin=describe_origin(sys.argv[1:]),
+        data={
+            "kind": source.kind,
+            "name": options["data"].resolve().name,
+            "digests": source.digests,
+            "notes": list(source.notes),
+        },
         progress=click.echo,
     )
-    run.write_json("data", {"kind": source.kind, "name": options["data"].name, "notes": list(source.notes)})
 
 
 def _training_config(options: dict[str, Any]) -> TrainingConfig:
@@ -283,11 +288,14 @@ def _training_config(options: dict[str, Any]) -> TrainingConfig:
 def export(run: Path, repository: Path, note: str, target: str) -> None:
     """Writes the model repository that the services load: five ONNX models and kinoscore.json.
 
+    The figures of `dualpath evaluate` go into kinoscore.json, each with the data that it was measured on.
+
     Each model is compared with torch before the repository takes its place. A service runs the models
     in-process whatever the target. Of a run of `fit --features`, the two heads are written and the manifest
     names the features that they need; the services refuse such a repository.
     """
     from dualpath.export.repository import export_repository
+    from dualpath.training.data_facts import data_of_run, name_data, read_evaluations
     from dualpath.training.files import require_writable
     from dualpath.training.origin import manifest_origin
     from dualpath.training.run_folder import RunFolder
@@ -301,9 +309,16 @@ def export(run: Path, repository: Path, note: str, target: str) -> None:
         return
     network, summary, config = folder.load_best(), folder.read_json("summary"), folder.read_json("config")
     pairs = summary["training_pairs"]
+    trained = data_of_run(folder)
     data = {"world_version": WORLD_VERSION, "data": note or f"generated world, {pairs} pairs"}
-    if (run / "data.json").is_file() and folder.read_json("data")["kind"] == "files":
-        data = {"data": note or f"media files of {folder.read_json('data')['name']}, {pairs} pairs"}
+    if trained.get("kind") == "files":
+        data = {"data": note or f"media files of {trained['name']}, {pairs} pairs"}
+    evaluations = read_evaluations(folder)
+    evaluations.pop("train", None)
+    for split, evaluation in evaluations.items():
+        if evaluation.get("other_data"):
+            measured = name_data(evaluation["data"], split)
+            click.echo(f"the figures of {split} are of other data than the training's: {measured}", err=True)
     space = export_repository(
         network,
         repository,
@@ -321,11 +336,7 @@ def export(run: Path, repository: Path, note: str, target: str) -> None:
         },
         metrics={
             "validation_score": summary["validation_score"],
-            **{
-                split: folder.read_json(f"evaluation-{split}")
-                for split in ("validation", "test")
-                if (run / f"evaluation-{split}.json").is_file()
-            },
+            **evaluations,
         },
         options=TargetOptions(Target(target)),
         progress=click.echo,

@@ -1,6 +1,7 @@
 """The run folder of one training run, owned by one process at a time.
 
 config.json       network, training, and the origins: command, git revision, versions
+data.json         kind, name and digests of the data, and what there was to say of it
 log.csv           one row an epoch; tensorboard/ too where that was asked for
 last.pt           the state after the last whole epoch, to resume
 best.pt           the averaged weights of the best epoch, to evaluate and export

@@ -281,6 +281,23 @@ def test_a_file_that_fails_while_it_is_decoded_is_named(tmp_path: Path) -> None:
         read_passage(tmp_path / "none.wav", MUSIC)
 
 
+def test_data_is_known_by_what_each_split_holds(listing, tmp_path: Path) -> None:
+    rows = [
+        {"video": f"v{row}.mp4", "music": f"m{row}.wav", "split": ("train", "test")[row // 2]}
+        for row in range(4)
+    ]
+    first = open_pairs(listing(rows), ("train",)).digests
+    assert list(first) == ["train", "test"]
+    (tmp_path / "v0.mp4").rename(tmp_path / "renamed.mp4")
+    rows[0]["video"] = "renamed.mp4"
+    assert open_pairs(listing(rows), ("train",)).digests == first
+    rows[0]["music"] = "v0.mp4"
+    shutil.copy(tmp_path / "renamed.mp4", tmp_path / "v0.mp4")
+    changed = open_pairs(listing(rows), ("train",)).digests
+    assert changed["test"] == first["test"]
+    assert changed["train"] != first["train"]
+
+
 def test_a_split_of_less_than_two_pairs_is_refused(listing) -> None:
     rows = [{"video": f"v{row}.mp4", "music": f"m{row}.wav", "split": "train"} for row in range(3)]
     with pytest.raises(InvalidRequest, match="0 pairs for validation"):
