@@ -187,7 +187,7 @@ def fit(context: click.Context, **options: Any) -> None:
     DATA is one of
       a world          see dualpath generate
       a CSV            video,music[,split][,emotion][,valence,arousal][,video_start,music_start]
-                       paths relative to the CSV; music may be empty: the video's own sound
+                       paths relative to the CSV; music may be empty or missing: the video's own sound
       a folder         videos/NAME.* and music/NAME.*; without music/, each video's own sound
 
     Where no split is listed, the content's digest chooses it: of ten contents eight are for training, one for
