@@ -77,8 +77,8 @@ def not_written(path: Path, error: OSError) -> KinoscoreError:
     """What to tell of a file that cannot be written."""
     if error.errno in _FULL:
         return StorageFull(
-            f"cannot write {path}: {error.strerror}; what was there is kept: make room and run again "
-            "with --resume"
+            f"cannot write {path}: {error.strerror}; what was there is kept: make room and run again, "
+            "fit with --resume"
         )
     return FailedPrecondition(f"cannot write {path}: {error.strerror or error}")
 
