@@ -219,8 +219,9 @@ def test_a_sparse_cache_of_before_is_filled_up_or_refused(
 
 
 def test_processes_that_decode_ignore_ctrl_c_from_their_first_instant() -> None:
+    before = signal.getsignal(signal.SIGINT)
     ask = "import signal; print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)"
     with cache_module._ignored_interrupts():
         child = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
     assert child.stdout == "True\n"
-    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) == before
