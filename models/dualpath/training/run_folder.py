@@ -183,11 +183,12 @@ class RunFolder:
         return values
 
     def _damaged_json(self, path: Path) -> FailedPrecondition:
-        evaluation = path.name.startswith("evaluation-")
-        anew = (
-            "evaluate again" if evaluation else f"run the same 'dualpath fit --run {self.path}' with --resume"
-        )
-        return FailedPrecondition(f"{path} is damaged: put a copy back, or remove it and {anew}")
+        remedy = f"remove it and run the same 'dualpath fit --run {self.path}' with --resume"
+        if path.name.startswith("evaluation-"):
+            remedy = "remove it and evaluate again"
+        elif self.heads.is_file():  # a run on features cannot be resumed
+            remedy = "train again with another --run"
+        return FailedPrecondition(f"{path} is damaged: put a copy back, or {remedy}")
 
     def write_log(self, history: list[dict[str, float]]) -> None:
         """Writes log.csv from the whole history, so that a resumed run has no row twice."""

@@ -145,6 +145,13 @@ def test_a_damaged_json_file_is_one_line_with_the_remedy(
     assert "\n" not in str(caught.value)
 
 
+def test_a_damaged_run_on_features_is_not_said_to_be_resumable(tmp_path: Path) -> None:
+    for name in ("features.pt", "summary.json"):
+        (tmp_path / name).write_bytes(b"{")
+    with pytest.raises(FailedPrecondition, match="back, or train again with another --run"):
+        RunFolder(tmp_path).read_json("summary")
+
+
 def test_a_run_without_its_json_files_writes_them_anew(tmp_path: Path, made_up_split) -> None:
     run, split = RunFolder(tmp_path), made_up_split(4)
     one = TrainingConfig(epochs=1, batch_size=4, threads=1)
