@@ -1,7 +1,9 @@
 """The `dualpath` command: generate, fit, evaluate, export, benchmark. --help does not wait for torch."""
 
 import datetime
+import errno
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from dualpath.benchmark_command import benchmark
-from dualpath.config import ACCELERATORS, PRECISIONS, NetworkConfig, TrainingConfig
+from dualpath.config import ACCELERATORS, PRECISIONS, TRAINING_OPTIONS, NetworkConfig, TrainingConfig
 from dualpath.config_file import config_option, training_numbers
 from dualpath.evaluate_command import evaluate
 from dualpath.feature_run_commands import export_feature_run, fit_on_features
@@ -24,6 +26,7 @@ _TRAINING = TrainingConfig()
 _NETWORK = NetworkConfig()
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _DATA = click.Path(path_type=Path)
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def main() -> None:
@@ -37,8 +40,30 @@ def main() -> None:
         click.echo(f"dualpath: {error}", err=True)
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("dualpath: interrupted; what was finished is kept (fit goes on with --resume)", err=True)
+        click.echo(f"dualpath: interrupted; {_how_to_go_on(sys.argv[1:])}", err=True)
         sys.exit(130)
+    except OSError as error:
+        if error.filename is None and error.errno not in _FULL:
+            raise
+        click.echo(f"dualpath: {_file_problem(error)}", err=True)
+        sys.exit(1)
+
+
+def _how_to_go_on(arguments: Sequence[str]) -> str:
+    """What is true after an interruption of this command."""
+    command = arguments[0] if arguments else ""
+    if command == "fit" and not any(argument.startswith("--features") for argument in arguments):
+        return "what was finished is kept: run it again with --resume to go on"
+    if command in ("benchmark", "features", "generate"):
+        return "what was finished is kept: run it again to go on"
+    return "run it again"
+
+
+def _file_problem(error: OSError) -> str:
+    """A file that cannot be read or written, or a full disk, in one line."""
+    if error.filename is None:
+        return f"{error.strerror}: make room and run it again"
+    return f"cannot read or write {error.filename}: {error.strerror or error}"
 
 
 @click.group(
@@ -162,7 +187,7 @@ def fit(context: click.Context, **options: Any) -> None:
     DATA is one of
       a world          see dualpath generate
       a CSV            video,music[,split][,emotion][,valence,arousal][,video_start,music_start]
-                       paths relative to the CSV; music may be empty: the video's own sound
+                       paths relative to the CSV; music may be empty or missing: the video's own sound
       a folder         videos/NAME.* and music/NAME.*; without music/, each video's own sound
 
     Where no split is listed, the content's digest chooses it: of ten contents eight are for training, one for
@@ -174,6 +199,7 @@ def fit(context: click.Context, **options: Any) -> None:
     Every epoch ends with a checkpoint; run the same command with --resume to go on. The switches at the end
     take single ideas of the method away, to see what each of them brings.
     """
+    training = _training_config(options)
     if options["features"]:
         given = {
             name for name in options if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
@@ -206,20 +232,6 @@ def fit(context: click.Context, **options: Any) -> None:
         themes=len(indexes["train"].theme_names) if labelled else 0,
         attributes=len(indexes["train"].attribute_names) if labelled else 0,
     )
-    numbers: dict[str, Any] = training_numbers()
-    if not options["distinguish"]:
-        numbers = {**numbers, "distinguish_weight": 0.0}
-    training = TrainingConfig(
-        **numbers,
-        **{
-            name: options[name]
-            for name in (
-                *("epochs", "minutes", "batch_size", "learning_rate", "augmentation"),
-                *("polarity_factor", "patience", "threads", "seed", "accelerator", "devices", "precision"),
-                *("freeze_backbones", "backbone_learning_rate"),
-            )
-        },
-    )
     note = check_emotion(indexes["train"], distinguish=training.distinguish_weight > 0)
     if note:
         click.echo(note, err=True)
@@ -241,9 +253,26 @@ def fit(context: click.Context, **options: Any) -> None:
         resume=options["resume"],
         tensorboard=options["tensorboard"],
         origin=describe_origin(sys.argv[1:]),
+        data={
+            "kind": source.kind,
+            "name": options["data"].resolve().name,
+            "digests": source.digests,
+            "notes": list(source.notes),
+        },
         progress=click.echo,
     )
-    run.write_json("data", {"kind": source.kind, "name": options["data"].name, "notes": list(source.notes)})
+
+
+def _training_config(options: dict[str, Any]) -> TrainingConfig:
+    """What the options and the file say.
+
+    Raises:
+        InvalidRequest: a number is out of its range.
+    """
+    numbers: dict[str, Any] = training_numbers()
+    if not options["distinguish"]:
+        numbers = {**numbers, "distinguish_weight": 0.0}
+    return TrainingConfig(**numbers, **{name: options[name] for name in TRAINING_OPTIONS})
 
 
 @commands.command()
@@ -259,25 +288,37 @@ def fit(context: click.Context, **options: Any) -> None:
 def export(run: Path, repository: Path, note: str, target: str) -> None:
     """Writes the model repository that the services load: five ONNX models and kinoscore.json.
 
+    The figures of `dualpath evaluate` go into kinoscore.json, each with the data that it was measured on.
+
     Each model is compared with torch before the repository takes its place. A service runs the models
     in-process whatever the target. Of a run of `fit --features`, the two heads are written and the manifest
     names the features that they need; the services refuse such a repository.
     """
     from dualpath.export.repository import export_repository
+    from dualpath.training.data_facts import data_of_run, name_data, read_evaluations
+    from dualpath.training.files import require_writable
     from dualpath.training.origin import manifest_origin
     from dualpath.training.run_folder import RunFolder
     from kinoscore.inference.targets import Target, TargetOptions
     from kinoscore.world import WORLD_VERSION
 
+    require_writable(repository)
     folder = RunFolder(run)
     if folder.heads.is_file():
         export_feature_run(run, repository, note, target)
         return
     network, summary, config = folder.load_best(), folder.read_json("summary"), folder.read_json("config")
     pairs = summary["training_pairs"]
+    trained = data_of_run(folder)
     data = {"world_version": WORLD_VERSION, "data": note or f"generated world, {pairs} pairs"}
-    if (run / "data.json").is_file() and folder.read_json("data")["kind"] == "files":
-        data = {"data": note or f"media files of {folder.read_json('data')['name']}, {pairs} pairs"}
+    if trained.get("kind") == "files":
+        data = {"data": note or f"media files of {trained['name']}, {pairs} pairs"}
+    evaluations = read_evaluations(folder)
+    evaluations.pop("train", None)
+    for split, evaluation in evaluations.items():
+        if evaluation.get("other_data"):
+            measured = name_data(evaluation["data"], split)
+            click.echo(f"the figures of {split} are of other data than the training's: {measured}", err=True)
     space = export_repository(
         network,
         repository,
@@ -295,11 +336,7 @@ def export(run: Path, repository: Path, note: str, target: str) -> None:
         },
         metrics={
             "validation_score": summary["validation_score"],
-            **{
-                split: folder.read_json(f"evaluation-{split}")
-                for split in ("validation", "test")
-                if (run / f"evaluation-{split}.json").is_file()
-            },
+            **evaluations,
         },
         options=TargetOptions(Target(target)),
         progress=click.echo,

@@ -1,6 +1,7 @@
 """The numbers of a model and the switches of the method: frozen values that travel with every checkpoint."""
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -11,11 +12,13 @@ __all__ = [
     "ACCELERATORS",
     "EMOTION_LABELS",
     "PRECISIONS",
+    "TRAINING_OPTIONS",
     "Dimensions",
     "MusicNumbers",
     "NetworkConfig",
     "TrainingConfig",
     "VideoNumbers",
+    "check_number",
     "nearest",
 ]
 
@@ -23,6 +26,12 @@ EMOTION_LABELS = ("joyful", "tense", "sad", "calm", "neutral")
 """Quadrants Q1..Q4 of valence x arousal, and the neighbourhood of the origin."""
 ACCELERATORS = ("auto", "cpu", "cuda")
 PRECISIONS = ("32", "bf16", "16")
+TRAINING_OPTIONS = (
+    *("epochs", "minutes", "batch_size", "learning_rate", "augmentation", "polarity_factor", "patience"),
+    *("threads", "seed", "accelerator", "devices", "precision", "freeze_backbones"),
+    "backbone_learning_rate",
+)
+"""Fields of TrainingConfig that are options of `dualpath fit`; the others come from --config alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +181,8 @@ class TrainingConfig:
     precision: str = "32"
 
     def __post_init__(self) -> None:
-        if self.batch_size < 2:
-            raise InvalidRequest("batch_size must be at least 2: a pair needs a negative", field="batch_size")
-        if self.learning_rate <= 0 or self.backbone_learning_rate < 0:
-            raise InvalidRequest("a learning rate is above 0; of the backbones, 0 is that of the rest")
+        for name in _RANGES:
+            check_number(name, getattr(self, name))
         if self.accelerator not in ACCELERATORS:
             raise InvalidRequest(
                 f"accelerator is one of {', '.join(ACCELERATORS)}, not {self.accelerator!r}",
@@ -185,7 +192,7 @@ class TrainingConfig:
             raise InvalidRequest(
                 f"precision is one of {', '.join(PRECISIONS)}, not {self.precision!r}", field="precision"
             )
-        if self.devices < 1 or self.batch_size % self.devices:
+        if self.batch_size % self.devices:
             raise InvalidRequest(
                 f"a batch of {self.batch_size} cannot be shared among {self.devices} devices", field="devices"
             )
@@ -203,6 +210,75 @@ class TrainingConfig:
         """
         _refuse_unknown_keys(cls, values)
         return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """Finite numbers from `low` to `high`; `above` leaves `low` out and has no `high`."""
+
+    low: float = 0.0
+    high: float = math.inf
+    above: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        return (
+            math.isfinite(value) and self.low <= value <= self.high and (value > self.low or not self.above)
+        )
+
+    def __str__(self) -> str:
+        if self.above:
+            return f"above {self.low:g}"
+        return f"{self.low:g} or more" if self.high == math.inf else f"from {self.low:g} to {self.high:.12g}"
+
+
+_FROM_ZERO, _ABOVE_ZERO, _FROM_ONE = _Range(), _Range(above=True), _Range(1)
+_RANGES: Mapping[str, _Range] = {
+    "epochs": _FROM_ONE,
+    "minutes": _FROM_ZERO,
+    "batch_size": _Range(2),  # a pair needs a negative
+    "learning_rate": _ABOVE_ZERO,
+    "weight_decay": _FROM_ZERO,
+    "warm_up_share": _Range(high=1),
+    "gradient_clip": _ABOVE_ZERO,
+    "average_decay": _Range(high=1),
+    "patience": _FROM_ONE,
+    "threads": _Range(1, 256),
+    "seed": _Range(high=2**32 - 1),
+    "augmentation": _FROM_ZERO,
+    "polarity_factor": _FROM_ZERO,
+    "neutral_band": _FROM_ZERO,
+    "margin": _FROM_ZERO,
+    "temperature": _ABOVE_ZERO,
+    "contrastive_weight": _FROM_ZERO,
+    "content_weight": _FROM_ZERO,
+    "margin_weight": _FROM_ZERO,
+    "reconstruction_weight": _FROM_ZERO,
+    "distinguish_weight": _FROM_ZERO,
+    "emotion_weight": _FROM_ZERO,
+    "frame_emotion_weight": _FROM_ZERO,
+    "theme_weight": _FROM_ZERO,
+    "attribute_weight": _FROM_ZERO,
+    "backbone_learning_rate": _FROM_ZERO,
+    "devices": _FROM_ONE,
+}
+"""What each number of TrainingConfig may be; one whose default is whole is a whole number."""
+_DEFAULTS = {entry.name: entry.default for entry in fields(TrainingConfig)}
+
+
+def check_number(name: str, value: Any) -> None:
+    """Whether a number of TrainingConfig may have this value; fields that are no numbers pass.
+
+    Raises:
+        InvalidRequest: it may not; the message has the name as on the command line, where it is an option.
+    """
+    if name not in _RANGES:
+        return
+    whole = isinstance(_DEFAULTS[name], int)
+    is_number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if not is_number or value not in _RANGES[name]:
+        shown = f"--{name.replace('_', '-')}" if name in TRAINING_OPTIONS else name
+        kind = "a whole number" if whole else "a number"
+        raise InvalidRequest(f"{shown} is {kind}, {_RANGES[name]}, not {value!r}", field=name)
 
 
 def _refuse_unknown_keys(cls: type, values: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from dualpath.config import TrainingConfig, nearest
+from dualpath.config import TrainingConfig, check_number, nearest
 from kinoscore.errors import InvalidRequest, NotFound
 
 __all__ = ["config_option", "training_numbers"]
@@ -24,15 +24,16 @@ def _read(context: click.Context, parameter: click.Parameter, path: Path | None)
     if path is None:
         return None
     options = _options(context.command)
-    numbers = {entry.name: entry.default for entry in fields(TrainingConfig)}
+    numbers = {entry.name for entry in fields(TrainingConfig)}
     defaults: dict[str, Any] = {}
     training: dict[str, float] = {}
     for name, value in _load(path).items():
         key = name.replace("-", "_")
+        _check(path, key, value)
         if key in options:
             defaults[options[key]] = value
         elif key in numbers:
-            training[key] = _number(path, name, value, numbers[key])
+            training[key] = value
         else:
             known = [*options, *numbers]
             raise InvalidRequest(f"{path} has an unknown key {name!r}{nearest(key, known)}", field=name)
@@ -79,9 +80,8 @@ def _load(path: Path) -> dict[str, Any]:
         raise InvalidRequest(f"{path} is no TOML: {error}") from error
 
 
-def _number(path: Path, name: str, value: Any, default: Any) -> float:
-    whole = isinstance(default, int)
-    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-        kind = "a whole number" if whole else "a number"
-        raise InvalidRequest(f"{path}: {name} is {kind}, not {value!r}", field=name)
-    return value
+def _check(path: Path, key: str, value: Any) -> None:
+    try:
+        check_number(key, value)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{path}: {error}", field=key) from error

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dualpath.config import EMOTION_LABELS, TrainingConfig
+from dualpath.config import EMOTION_LABELS, TrainingConfig, check_number
 from dualpath.opening import open_data
 from dualpath.progress import Bar
 from kinoscore.errors import InvalidRequest
@@ -54,7 +54,8 @@ def evaluate(
     the same (pooled pictures correlate by .95, or mel spectra by .85; copies shifted in time are not found),
     are left out of each other's galleries.
 
-    RUN/evaluation-SPLIT.json receives all figures, and RUN/model-card.md is written anew.
+    RUN/evaluation-SPLIT.json receives all figures with the name and the digest of the data, and
+    RUN/model-card.md is written anew.
     """
     import numpy as np
     import torch
@@ -72,9 +73,11 @@ def evaluate(
         rows_by_emotion,
     )
     from dualpath.evaluation.twins import find_twins
+    from dualpath.training.data_facts import data_of_run, is_other_data, name_data
     from dualpath.training.model_card import write_model_card
     from dualpath.training.run_folder import RunFolder
 
+    check_number("threads", threads)
     torch.set_num_threads(threads)
     folder = RunFolder(run)
     if folder.heads.is_file():
@@ -113,6 +116,9 @@ def evaluate(
         for side, values in (("video", embeddings.video), ("music", embeddings.music))
         if known.sum() > 1
     }
+    measured = {"name": data.resolve().name, "digests": source.digests}
+    other = is_other_data(data_of_run(folder), measured, split)
+    click.echo(name_data(measured, split) + (", other data than the run was trained with" if other else ""))
     click.echo(format_table(rows))
     click.echo(f"{twins}\n")
     if by_emotion:
@@ -125,6 +131,7 @@ def evaluate(
     folder.write_json(
         f"evaluation-{split}",
         {
+            "data": measured,
             "retrieval": [row.as_dict() for row in rows],
             "by_emotion": [row.as_dict("emotion") for row in by_emotion],
             "emotion": emotion,

@@ -2,13 +2,24 @@
 
 The fixed front end of the music runs here, in float32 as in the exported graph; training then reads spectra,
 not waveforms. A pair is marked as done after its arrays are written, so an interrupted build resumes.
+
+Several commands may read one cache. Arrays of other pairs are new files in place of the old ones, never the
+old files changed: who has those open keeps them. Their space on the disk is reserved before anything is
+decoded, since a full disk would kill a process that writes through a memory map.
 """
 
+import errno
+import fcntl
 import functools
 import hashlib
 import json
+import math
 import multiprocessing
-from collections.abc import Callable
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,10 +36,13 @@ from dualpath.networks.music_spectra import MusicSpectra
 from dualpath.networks.music_statistics import WindowStatistics
 from dualpath.networks.picture_cues import PicturePreparation
 from dualpath.networks.picture_texture import PictureTexture
+from kinoscore.errors import StorageFull
 
 __all__ = ["PairArrays", "cut_passage", "open_cache", "prepare_clip", "prepare_passage"]
 
 _FORMAT = 3
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_Shapes = Mapping[str, tuple[tuple[int, ...], Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +92,7 @@ def open_cache(
     Raises:
         NotFound, InvalidRequest, InvalidMedia, MediaTooLarge: of a file that cannot be decoded; the message
             names it.
+        StorageFull: the arrays do not fit on the disk.
     """
     arrays = _open_arrays(folder, index, config)
     missing = np.flatnonzero(arrays.done == 0)
@@ -101,7 +116,9 @@ def open_cache(
             _store(arrays, row, decoded)
             progress(total - len(missing) + number + 1, total)
         return arrays
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+    with _ignored_interrupts():
+        pool = multiprocessing.get_context("spawn").Pool(workers)
+    with pool:
         for number, (row, decoded) in enumerate(pool.imap_unordered(_decode_pair, jobs, chunksize=4)):
             _store(arrays, row, decoded)
             progress(total - len(missing) + number + 1, total)
@@ -159,6 +176,16 @@ def _music_front_end(music: MusicNumbers) -> tuple[MusicSpectra, WindowStatistic
     return MusicSpectra(music), WindowStatistics()
 
 
+@contextmanager
+def _ignored_interrupts() -> Iterator[None]:
+    """Processes that are started meanwhile ignore Ctrl-C from their first instant on: this one ends them."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class _Job(NamedTuple):
     row: int
     video: Path
@@ -184,29 +211,87 @@ def _store(arrays: PairArrays, row: int, decoded: dict[str, Any]) -> None:
 
 
 def _open_arrays(folder: Path, index: PairIndex, config: NetworkConfig) -> PairArrays:
-    key = _key(index, config)
-    marker = folder / "cache.json"
-    fresh = not marker.is_file() or json.loads(marker.read_text(encoding="utf-8")).get("key") != key
+    shapes, key, marker = _shapes(len(index), config), _key(index, config), folder / "cache.json"
+    files = {name: folder / f"{name}.npy" for name in shapes}
     folder.mkdir(parents=True, exist_ok=True)
-    count, video, music = len(index), config.video, config.music
+    with _alone(folder), _full_disk_told(folder, shapes):
+        if _read_key(marker) != key or not all(file.is_file() for file in files.values()):
+            for file in (marker, *files.values()):
+                file.unlink(missing_ok=True)
+            _make_files(files, shapes)
+            marker.write_text(json.dumps({"key": key}), encoding="utf-8")
+        arrays = PairArrays(
+            **{name: np.lib.format.open_memmap(file, mode="r+") for name, file in files.items()}
+        )
+        if not arrays.done.all():
+            _reserve(files.values())
+    return arrays
+
+
+def _shapes(count: int, config: NetworkConfig) -> _Shapes:
+    """Name of an array of `count` pairs -> its shape and dtype."""
+    video = config.video
     height, width = video.frame_height // 2, video.frame_width // 2
-    bare = prepare_passage(np.zeros(0, np.float32), music)
-    shapes: dict[str, tuple[tuple[int, ...], Any]] = {
+    bare = prepare_passage(np.zeros(0, np.float32), config.music)
+    return {
         "pictures": ((count, video.window_frames, 3, height, width), np.uint8),
         "texture": ((count, video.window_frames, PictureTexture.TEXTURE), np.float16),
         "frame_count": ((count,), np.int32),
         **{name: ((count, *values.shape), values.dtype) for name, values in bare.items()},
         "done": ((count,), np.uint8),
     }
-    arrays = {
-        name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
-        if fresh
-        else np.lib.format.open_memmap(folder / f"{name}.npy", mode="r+")
-        for name, (shape, dtype) in shapes.items()
-    }
-    if fresh:
-        marker.write_text(json.dumps({"key": key}), encoding="utf-8")
-    return PairArrays(**arrays)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time makes or opens the arrays of a folder; the kernel drops the lock with it."""
+    with (folder / "cache.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _read_key(marker: Path) -> str | None:
+    """What the arrays were made for; None where nothing can be read."""
+    try:
+        key: str | None = json.loads(marker.read_text(encoding="utf-8"))["key"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return key
+
+
+def _make_files(files: Mapping[str, Path], shapes: _Shapes) -> None:
+    """Arrays of zeros; none is left where they do not all fit."""
+    try:
+        for name, (shape, dtype) in shapes.items():
+            np.lib.format.open_memmap(files[name], mode="w+", dtype=dtype, shape=shape)
+            _reserve([files[name]])
+    except OSError:
+        for file in files.values():
+            file.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _full_disk_told(folder: Path, shapes: _Shapes) -> Iterator[None]:
+    """Raises StorageFull, which says how much is needed, where the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        needed = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in shapes.values())
+        free = shutil.disk_usage(folder).free
+        raise StorageFull(
+            f"the decoded arrays in {folder} need {needed / 1e6:,.0f} MB: {os.strerror(error.errno)} "
+            f"({free / 1e6:,.0f} MB are free); make room, or choose another disk with --cache"
+        ) from error
+
+
+def _reserve(files: Iterable[Path]) -> None:
+    """Room on the disk for whole files, which are sparse until something is written to them."""
+    for file in files:
+        with file.open("r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
 
 
 def _key(index: PairIndex, config: NetworkConfig) -> str:

@@ -76,6 +76,8 @@ def read_files(
     video_digests = tuple(facts[pair.video].digest for pair in listed)
     music_digests = tuple(facts[pair.music].sound for pair in listed)
     notes = [f"columns that are not used: {', '.join(unused)}"] if unused else []
+    if all(pair.music == pair.video for pair in listed):
+        notes.append("no music is listed, so that of each video is its own sound")
     if listed[0].split:
         splits = tuple(pair.split for pair in listed)
         for side, digests in (("video", video_digests), ("music", music_digests)):

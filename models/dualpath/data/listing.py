@@ -3,7 +3,7 @@
 CSV: a header, then one pair a row; paths are relative to the CSV.
 
     video         a file with moving pictures
-    music         a file with sound; empty: the video's own sound
+    music         a file with sound; empty, or no such column: the video's own sound
     split         train, validation or test, in every row or in none
     emotion       a name, see `EMOTION_POINTS`
     valence, arousal   in -1..1; they win over `emotion`. Any row may leave its emotion out.
@@ -15,6 +15,7 @@ sound. A folder that holds pairs.csv is that CSV.
 """
 
 import csv
+import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,13 +106,20 @@ def _read_csv(path: Path) -> tuple[list[ListedPair], tuple[str, ...]]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise InvalidRequest(f"{path} is no CSV in UTF-8: {error}") from error
     columns = [name for name in rows[0] if name] if rows else []
-    for wanted in ("video", "music"):
-        if rows and wanted not in columns:
-            raise InvalidRequest(
-                f"{path} has no column {wanted!r} but {', '.join(columns)}: its first line is "
-                "'video,music', more columns may follow",
-                field=wanted,
-            )
+    if rows and "video" not in columns:
+        raise InvalidRequest(
+            f"{path} has no column 'video' but {', '.join(columns)}: its first line is 'video,music', more "
+            "columns may follow",
+            field="video",
+        )
+    unknown = [name for name in columns if name not in _COLUMNS]
+    meant = difflib.get_close_matches("music", unknown, n=1)
+    if meant and "music" not in columns:
+        raise InvalidRequest(
+            f"{path} has no column 'music' but {meant[0]!r}: call it music, or remove it where the videos' "
+            "own sound is the music",
+            field="music",
+        )
     if ("valence" in columns) != ("arousal" in columns):
         raise InvalidRequest(f"{path} has one of the columns valence and arousal: both are needed")
     pairs = [_pair(row, path, number) for number, row in enumerate(rows, start=2)]
@@ -121,7 +129,7 @@ def _read_csv(path: Path) -> tuple[list[ListedPair], tuple[str, ...]]:
         raise InvalidRequest(
             f"{path}, row {first} has no split, others have: tell it in every row or in none"
         )
-    return pairs, tuple(name for name in columns if name not in _COLUMNS)
+    return pairs, tuple(unknown)
 
 
 def _pair(row: Mapping[str, str | None], path: Path, number: int) -> ListedPair:

@@ -1,17 +1,19 @@
 """Pairs of media from wherever they come, as the commands see them: a generated world, or a user's files."""
 
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dualpath.data.files import read_files
 from dualpath.data.index import PairIndex, read_index
-from dualpath.data.listing import is_listing
+from dualpath.data.listing import SPLITS, is_listing
 from kinoscore.errors import InvalidRequest, NotFound
 
 __all__ = ["PairSource", "cache_beside", "open_pairs"]
 
 _LEAST_PAIRS = 2
+_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,12 +24,14 @@ class PairSource:
         kind: "world" or "files".
         cache: the folder of decoded arrays; each split has one of its own in it.
         splits: name of a split -> its index.
+        digests: every split of the data, asked for or not -> 12 hexadecimal digits of what it holds.
         notes: what a user should know, one line each.
     """
 
     kind: str
     cache: Path
     splits: dict[str, PairIndex]
+    digests: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -62,7 +66,9 @@ def open_pairs(
                 f"make one with 'dualpath generate {data}'"
             )
         indexes = {split: read_index(data, split) for split in splits}
-        return PairSource("world", cache or cache_beside(data), indexes)
+        listed = {split: data / split / "index.csv" for split in SPLITS}
+        digests = {split: _short(file.read_bytes()) for split, file in listed.items() if file.is_file()}
+        return PairSource("world", cache or cache_beside(data), indexes, digests)
     cache = cache or cache_beside(data)
     pairs = read_files(data, cache, workers=workers, progress=progress)
     indexes = {split: pairs.of_split(split) for split in splits}
@@ -73,4 +79,18 @@ def open_pairs(
                 "name the splits in a column 'split', or add pairs",
                 field="split",
             )
-    return PairSource("files", cache, indexes, pairs.notes)
+    every = {split: pairs.of_split(split) for split in SPLITS}
+    digests = {split: _short(_content(index)) for split, index in every.items() if len(index)}
+    return PairSource("files", cache, indexes, digests, pairs.notes)
+
+
+def _content(index: PairIndex) -> bytes:
+    """What listed files hold and what is told of them, whatever they are called."""
+    assert index.video_offsets is not None
+    digests = " ".join((*index.video_digests, *index.music_digests)).encode()
+    numbers = (index.video_offsets, index.offsets, index.valence_arousal)
+    return b"".join((digests, *(values.tobytes() for values in numbers)))
+
+
+def _short(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:_DIGITS]

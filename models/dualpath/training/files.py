@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from kinoscore.errors import FailedPrecondition, KinoscoreError, StorageFull
 
-__all__ = ["PARTIAL", "make_folder", "not_written", "write_text_whole", "write_whole"]
+__all__ = ["PARTIAL", "make_folder", "not_written", "require_writable", "write_text_whole", "write_whole"]
 
 PARTIAL = ".partial"
 """How the names of files end that are being written; after a crash they are rubbish."""
@@ -57,12 +57,28 @@ def make_folder(folder: Path) -> None:
         raise not_written(folder, error) from error
 
 
+def require_writable(folder: Path) -> None:
+    """Before anything costs time: whether the folder can be made, or written where it is there.
+
+    Raises:
+        FailedPrecondition: it cannot.
+    """
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    problem = 0
+    if not there.is_dir():
+        problem = errno.ENOTDIR
+    elif not os.access(there, os.W_OK | os.X_OK):
+        problem = errno.EACCES
+    if problem:
+        raise not_written(folder, OSError(problem, os.strerror(problem)))
+
+
 def not_written(path: Path, error: OSError) -> KinoscoreError:
     """What to tell of a file that cannot be written."""
     if error.errno in _FULL:
         return StorageFull(
-            f"cannot write {path}: {error.strerror}; what was there is kept: make room and run again "
-            "with --resume"
+            f"cannot write {path}: {error.strerror}; what was there is kept: make room and run again, "
+            "fit with --resume"
         )
     return FailedPrecondition(f"cannot write {path}: {error.strerror or error}")
 

@@ -57,6 +57,7 @@ def fit(
     resume: bool = False,
     tensorboard: bool = False,
     origin: Mapping[str, str] | None = None,
+    data: Mapping[str, Any] | None = None,
     progress: Progress = lambda line: None,
 ) -> dict[str, Any]:
     """Trains, keeps the best epoch by validation score, and writes what `dualpath export` needs.
@@ -70,6 +71,7 @@ def fit(
         resume: go on from last.pt where there is one; the run's own configuration must be the same.
         tensorboard: event files beside log.csv.
         origin: see `describe_origin`; a resumed run has one for each time.
+        data: what data.json is to hold, see `data_facts`.
         progress: called with one line an epoch, and one at the end.
 
     Returns:
@@ -109,6 +111,8 @@ def fit(
                 state.restore(run.load(run.last), network_config)
             if devices.is_first:
                 _write_config(run, network_config, config, origin, resumed)
+                if data is not None:
+                    run.write_json("data", data)
             log = None
             if tensorboard and devices.is_first:
                 log = TensorBoard(run.path / "tensorboard", state.epoch + 1)
@@ -124,7 +128,8 @@ def _write_config(
     origin: Mapping[str, str] | None,
     resumed: bool,
 ) -> None:
-    earlier = run.read_json("config").get("origins", []) if resumed else []
+    known = resumed and (run.path / "config.json").is_file()
+    earlier = run.read_json("config").get("origins", []) if known else []
     run.write_json(
         "config",
         {
@@ -263,7 +268,7 @@ class _State:
         }
 
     def restore(self, saved: dict[str, Any], network_config: NetworkConfig) -> None:
-        if saved["network"] != network_config.as_dict():
+        if saved.get("network") != network_config.as_dict():
             raise InvalidRequest(
                 "the run folder holds another network: use its configuration or another --run"
             )

@@ -5,12 +5,12 @@ from typing import Any
 
 from dualpath.config import TrainingConfig
 from dualpath.evaluation.report import markdown_table
+from dualpath.training.data_facts import data_of_run, name_data, read_evaluations
 from dualpath.training.files import write_text_whole
 from dualpath.training.run_folder import RunFolder
 
 __all__ = ["write_model_card"]
 
-_SPLITS = ("validation", "test", "train")
 _SWITCHES = {
     "shared encoder": lambda network, training: network["shared_encoder"],
     "decoders (reconstruction)": lambda network, training: network["decoders"],
@@ -31,19 +31,14 @@ def write_model_card(run: RunFolder) -> None:
     Raises:
         NotFound: the run is not finished.
     """
-    config, summary = run.read_json("config"), run.read_json("summary")
+    config, summary, trained = run.read_json("config"), run.read_json("summary"), data_of_run(run)
     # A setting that the run does not know yet had its default.
     config["training"] = TrainingConfig.from_dict(config["training"]).as_dict()
-    evaluations = {
-        split: run.read_json(f"evaluation-{split}")
-        for split in _SPLITS
-        if (run.path / f"evaluation-{split}.json").is_file()
-    }
     sections = {
-        "Data": _data(config, summary),
+        "Data": _data(config, summary, trained),
         "Sizes": _sizes(config["network"], summary),
         "Switches": _switches(config),
-        "Figures": _figures(summary, evaluations),
+        "Figures": _figures(summary, read_evaluations(run)),
         "Calibration": _calibration(config, summary),
         "Limits": _LIMITS,
         "How to reproduce": _reproduction(config),
@@ -67,10 +62,11 @@ _LIMITS = """\
   may differ; on GPUs, or with a budget of minutes, it does not repeat exactly."""
 
 
-def _data(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+def _data(config: Mapping[str, Any], summary: Mapping[str, Any], trained: Mapping[str, Any]) -> str:
     network = config["network"]
     return (
-        f"{summary['training_pairs']} pairs for training, {summary['validation_pairs']} for validation, "
+        (f"{name_data(trained, 'train')}: " if trained else "")
+        + f"{summary['training_pairs']} pairs for training, {summary['validation_pairs']} for validation, "
         "which chose the epoch and the ranking weights.\nBeside valence and arousal, the data named "
         f"{network['themes']} themes and {network['attributes']} attributes of content."
     )
@@ -107,8 +103,11 @@ def _figures(summary: Mapping[str, Any], evaluations: Mapping[str, Mapping[str, 
         f"{summary['validation_pairs']} validation pairs (see curves.png)."
     ]
     for split, evaluation in evaluations.items():
+        of = f" of {name_data(evaluation['data'], split)}" if "data" in evaluation else ""
+        if evaluation.get("other_data"):
+            of += ", **other data than the run was trained with**"
         parts.append(
-            f"**{split}**, {evaluation['pairs']} pairs. {evaluation.get('duplicates', '')}\n\n"
+            f"**{split}**, {evaluation['pairs']} pairs{of}. {evaluation.get('duplicates', '')}\n\n"
             + markdown_table(evaluation["retrieval"])
         )
         parts.append(

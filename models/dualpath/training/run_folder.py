@@ -1,6 +1,7 @@
 """The run folder of one training run, owned by one process at a time.
 
 config.json       network, training, and the origins: command, git revision, versions
+data.json         kind, name and digests of the data, and what there was to say of it
 log.csv           one row an epoch; tensorboard/ too where that was asked for
 last.pt           the state after the last whole epoch, to resume
 best.pt           the averaged weights of the best epoch, to evaluate and export
@@ -28,7 +29,14 @@ import torch
 
 from dualpath.config import NetworkConfig
 from dualpath.networks.dual_path import DualPathNetwork
-from dualpath.training.files import PARTIAL, make_folder, not_written, write_text_whole, write_whole
+from dualpath.training.files import (
+    PARTIAL,
+    make_folder,
+    not_written,
+    require_writable,
+    write_text_whole,
+    write_whole,
+)
 from kinoscore.errors import FailedPrecondition, InvalidRequest, NotFound
 
 __all__ = ["RunFolder"]
@@ -61,7 +69,8 @@ class RunFolder:
         """Before anything costs time: whether `fit` may train here.
 
         Raises:
-            FailedPrecondition: another process trains here, or there is a run and it is not to be resumed.
+            FailedPrecondition: another process trains here, there is a run and it is not to be resumed, or
+                the folder cannot be made or written.
         """
         held = [path for path in (self.last, self.best, self.heads) if path.is_file()]
         if held and not resume:
@@ -69,6 +78,7 @@ class RunFolder:
                 f"{self.path} holds a run already ({held[0].name}): --resume goes on with it, another --run "
                 "leaves it alone"
             )
+        require_writable(self.path)
         if self.path.is_dir():
             with self.locked():
                 pass
@@ -125,11 +135,11 @@ class RunFolder:
         if not path.is_file():
             raise NotFound(f"no checkpoint {path}: train with 'dualpath fit' first")
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch.load raises almost anything on a foreign file
-            raise FailedPrecondition(
-                f"{path} is no checkpoint of dualpath: {error}".splitlines()[0]
-            ) from error
+            raise _damaged(path) from error
+        if not isinstance(state, dict):
+            raise _damaged(path)
         return state
 
     def load_best(self) -> DualPathNetwork:
@@ -159,12 +169,26 @@ class RunFolder:
 
         Raises:
             NotFound: there is none.
+            FailedPrecondition: it cannot be read.
         """
         path = self.path / f"{name}.json"
         if not path.is_file():
             raise NotFound(f"no {path}: finish the run with 'dualpath fit --run {self.path} --resume'")
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise self._damaged_json(path) from error
+        if not isinstance(values, dict):
+            raise self._damaged_json(path)
         return values
+
+    def _damaged_json(self, path: Path) -> FailedPrecondition:
+        remedy = f"remove it and run the same 'dualpath fit --run {self.path}' with --resume"
+        if path.name.startswith("evaluation-"):
+            remedy = "remove it and evaluate again"
+        elif self.heads.is_file():  # a run on features cannot be resumed
+            remedy = "train again with another --run"
+        return FailedPrecondition(f"{path} is damaged: put a copy back, or {remedy}")
 
     def write_log(self, history: list[dict[str, float]]) -> None:
         """Writes log.csv from the whole history, so that a resumed run has no row twice."""
@@ -174,6 +198,13 @@ class RunFolder:
         writer.writeheader()
         writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in history)
         write_text_whole(self.path / "log.csv", lines.getvalue())
+
+
+def _damaged(checkpoint: Path) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"{checkpoint} is damaged, or no checkpoint of dualpath: put a copy back, or train again with "
+        "another --run"
+    )
 
 
 def _silence_constants(network: DualPathNetwork) -> None:

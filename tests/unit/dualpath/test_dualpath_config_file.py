@@ -48,6 +48,12 @@ def test_a_flag_overrides_the_file(tmp_path: Path) -> None:
         ("temperature = 'warm'", "temperature is a number"),
         ("temperature = true", "temperature is a number"),
         ("batch_size", "is no TOML"),
+        ('batch_size = "many"', "--batch-size is a whole number, 2 or more, not 'many'"),
+        ("batch_size = 2.5", "--batch-size is a whole number, 2 or more, not 2.5"),
+        ("temperature = 0", "temperature is a number, above 0, not 0"),
+        ("margin = nan", "margin is a number, 0 or more, not nan"),
+        ("average_decay = 1.5", "average_decay is a number, from 0 to 1, not 1.5"),
+        ("warm_up_share = -1", "warm_up_share is a number, from 0 to 1, not -1"),
     ],
 )
 def test_a_wrong_file_is_one_line(text: str, words: str, tmp_path: Path) -> None:
@@ -58,7 +64,7 @@ def test_a_wrong_file_is_one_line(text: str, words: str, tmp_path: Path) -> None
 
 
 def test_a_value_of_another_kind_names_the_option(tmp_path: Path) -> None:
-    assert "--batch-size" in _run(tmp_path, 'data = "x"\nbatch_size = "many"')
+    assert "--decoders" in _run(tmp_path, 'data = "x"\ndecoders = "many"')
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,10 @@
 import csv
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +15,7 @@ from dualpath.data import cache as cache_module
 from dualpath.data.batches import gather
 from dualpath.data.cache import cut_passage, open_cache, prepare_clip
 from dualpath.data.index import emotion_labels, read_index
-from kinoscore.errors import InvalidRequest, NotFound
+from kinoscore.errors import InvalidRequest, NotFound, StorageFull
 
 MUSIC = MusicNumbers()
 
@@ -141,3 +147,81 @@ def test_a_cache_of_other_files_is_made_anew(tmp_path: Path, decoded: list[str])
     (world / "train" / "000000.mp4").write_bytes(b"another video")
     open_cache(tmp_path / "cache", read_index(world, "train"), NetworkConfig())
     assert decoded == ["000000.mp4"] * 2
+
+
+def test_a_cache_of_other_pairs_leaves_the_arrays_that_a_fit_has_open(
+    tmp_path: Path, decoded: list[str]
+) -> None:
+    before = read_index(_world(tmp_path, [_row(number) for number in range(4)]), "train")
+    arrays = open_cache(tmp_path / "cache", before, NetworkConfig())
+    kept = arrays.pictures.copy()
+    fewer = open_cache(tmp_path / "cache", before.rows(np.arange(1)), NetworkConfig())
+    fewer.pictures[:] = 7
+    np.testing.assert_array_equal(arrays.pictures, kept)
+    assert len(np.load(tmp_path / "cache" / "pictures.npy")) == 1
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", None])
+def test_a_damaged_cache_is_made_anew(tmp_path: Path, decoded: list[str], damage: str | None) -> None:
+    index = read_index(_world(tmp_path, [_row(0)]), "train")
+    open_cache(tmp_path / "cache", index, NetworkConfig())
+    if damage is None:
+        (tmp_path / "cache" / "mel.npy").unlink()
+    else:
+        (tmp_path / "cache" / "cache.json").write_text(damage)
+    assert open_cache(tmp_path / "cache", index, NetworkConfig()).done.all()
+    assert decoded == ["000000.mp4"] * 2
+
+
+def test_the_space_of_a_cache_is_reserved_before_anything_is_decoded(
+    tmp_path: Path, decoded: list[str]
+) -> None:
+    index = read_index(_world(tmp_path, [_row(number) for number in range(4)]), "train")
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_cache(tmp_path / "cache", index, NetworkConfig(), progress=stop)
+    status = (tmp_path / "cache" / "pictures.npy").stat()
+    assert status.st_blocks * 512 >= status.st_size
+
+
+def test_a_cache_that_does_not_fit_says_what_it_needs_and_leaves_nothing(
+    tmp_path: Path, decoded: list[str]
+) -> None:
+    index = read_index(_world(tmp_path, [_row(number) for number in range(4)]), "train")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(StorageFull, match=r"need 1 MB: File too large.*--cache"):
+            open_cache(tmp_path / "cache", index, NetworkConfig())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list((tmp_path / "cache").glob("*.npy"))
+    assert decoded == []
+
+
+def test_a_sparse_cache_of_before_is_filled_up_or_refused(
+    tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = read_index(_world(tmp_path, [_row(0)]), "train")
+    arrays = open_cache(tmp_path / "cache", index, NetworkConfig())
+
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    open_cache(tmp_path / "cache", index, NetworkConfig())
+    arrays.done[:] = 0
+    with pytest.raises(StorageFull, match="--cache"):
+        open_cache(tmp_path / "cache", index, NetworkConfig())
+
+
+def test_processes_that_decode_ignore_ctrl_c_from_their_first_instant() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    ask = "import signal; print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)"
+    with cache_module._ignored_interrupts():
+        child = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    assert child.stdout == "True\n"
+    assert signal.getsignal(signal.SIGINT) == before

@@ -68,6 +68,14 @@ def test_no_music_means_the_sound_of_the_video(listing, tmp_path: Path) -> None:
     assert arrays.loudness[0, 0] > -20
 
 
+def test_no_column_of_music_means_the_sound_of_every_video(listing, tmp_path: Path) -> None:
+    pairs = read_files(
+        listing([{"video": "v0.mp4", "music_start": ""}, {"video": "v1.mp4"}]), tmp_path / "cache"
+    )
+    assert pairs.index.tracks == pairs.index.videos
+    assert "its own sound" in pairs.notes[0]
+
+
 def test_a_folder_pairs_files_of_equal_names(listing, tmp_path: Path) -> None:
     listing()
     for side, ending in (("videos", "v0.mp4"), ("music", "m0.wav")):
@@ -233,11 +241,9 @@ def test_a_bad_row_is_named(listing, change: dict[str, str], words: str) -> None
     assert words in _refused(listing([row]))
 
 
-@pytest.mark.parametrize("missing", ["video", "music"])
-def test_a_missing_column_is_named(listing, missing: str) -> None:
-    row = {"video": "v0.mp4", "music": "m0.wav"}
-    row["clip"] = row.pop(missing)
-    assert f"no column '{missing}'" in _refused(listing([row]))
+def test_a_missing_or_misspelt_column_is_named(listing) -> None:
+    assert "no column 'video' but clip, music" in _refused(listing([{"clip": "v0.mp4", "music": "m0.wav"}]))
+    assert "no column 'music' but 'musik'" in _refused(listing([{"video": "v0.mp4", "musik": "m0.wav"}]))
 
 
 def test_missing_files_are_all_named(listing) -> None:
@@ -279,6 +285,23 @@ def test_a_file_that_fails_while_it_is_decoded_is_named(tmp_path: Path) -> None:
         read_clip(tmp_path / "bad.mp4", VIDEO)
     with pytest.raises(NotFound, match=r"none\.wav"):
         read_passage(tmp_path / "none.wav", MUSIC)
+
+
+def test_data_is_known_by_what_each_split_holds(listing, tmp_path: Path) -> None:
+    rows = [
+        {"video": f"v{row}.mp4", "music": f"m{row}.wav", "split": ("train", "test")[row // 2]}
+        for row in range(4)
+    ]
+    first = open_pairs(listing(rows), ("train",)).digests
+    assert list(first) == ["train", "test"]
+    (tmp_path / "v0.mp4").rename(tmp_path / "renamed.mp4")
+    rows[0]["video"] = "renamed.mp4"
+    assert open_pairs(listing(rows), ("train",)).digests == first
+    rows[0]["music"] = "v0.mp4"
+    shutil.copy(tmp_path / "renamed.mp4", tmp_path / "v0.mp4")
+    changed = open_pairs(listing(rows), ("train",)).digests
+    assert changed["test"] == first["test"]
+    assert changed["train"] != first["train"]
 
 
 def test_a_split_of_less_than_two_pairs_is_refused(listing) -> None:

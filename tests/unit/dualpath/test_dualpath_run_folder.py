@@ -11,8 +11,10 @@ import torch
 
 from dualpath.config import NetworkConfig, TrainingConfig
 from dualpath.training import origin
+from dualpath.training.data_facts import is_other_data, read_evaluations
 from dualpath.training.files import write_whole
 from dualpath.training.loop import fit
+from dualpath.training.model_card import write_model_card
 from dualpath.training.run_folder import RunFolder
 from kinoscore.errors import FailedPrecondition, StorageFull
 
@@ -120,6 +122,47 @@ def test_a_checkpoint_of_another_architecture_is_refused_in_one_line(tmp_path: P
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 half of it"])
+@pytest.mark.parametrize("name", ["best.pt", "last.pt"])
+def test_a_damaged_checkpoint_is_one_line_with_the_remedy(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FailedPrecondition) as caught:
+        RunFolder(tmp_path).load(tmp_path / name)
+    assert str(caught.value) == (
+        f"{tmp_path / name} is damaged, or no checkpoint of dualpath: put a copy back, or train again with "
+        "another --run"
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe"])
+@pytest.mark.parametrize(("name", "command"), [("summary", "--resume"), ("evaluation-test", "evaluate")])
+def test_a_damaged_json_file_is_one_line_with_the_remedy(
+    tmp_path: Path, name: str, command: str, content: bytes
+) -> None:
+    (tmp_path / f"{name}.json").write_bytes(content)
+    with pytest.raises(FailedPrecondition, match=rf"{name}\.json is damaged.*remove it.*{command}") as caught:
+        RunFolder(tmp_path).read_json(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_run_on_features_is_not_said_to_be_resumable(tmp_path: Path) -> None:
+    for name in ("features.pt", "summary.json"):
+        (tmp_path / name).write_bytes(b"{")
+    with pytest.raises(FailedPrecondition, match="back, or train again with another --run"):
+        RunFolder(tmp_path).read_json("summary")
+
+
+def test_a_run_without_its_json_files_writes_them_anew(tmp_path: Path, made_up_split) -> None:
+    run, split = RunFolder(tmp_path), made_up_split(4)
+    one = TrainingConfig(epochs=1, batch_size=4, threads=1)
+    before = fit(run, split, split, NETWORK, one)
+    for name in ("config", "summary"):
+        (tmp_path / f"{name}.json").unlink()
+    fit(run, split, split, NETWORK, one, resume=True)
+    assert run.read_json("summary") == before
+    assert run.read_json("config")["training"] == one.as_dict()
+
+
 def test_weights_of_another_architecture_are_not_resumed(tmp_path: Path, made_up_split) -> None:
     run, split = RunFolder(tmp_path), made_up_split(4)
     fit(run, split, split, NETWORK, TrainingConfig(epochs=1, batch_size=4, threads=1))
@@ -158,6 +201,47 @@ def test_a_run_folder_has_curves_a_model_card_and_where_it_comes_from(tmp_path: 
     assert origin.manifest_origin(run.read_json("config"))["command"] == (
         "dualpath fit --data world; dualpath fit --data world --epochs 2 --resume"
     )
+
+
+A, B = {"train": "a1", "validation": "a2", "test": "a3"}, {"train": "b1", "validation": "b2", "test": "b3"}
+
+
+@pytest.mark.parametrize(
+    ("trained", "measured", "other"),
+    [
+        (A, A, False),
+        (A, B, True),
+        (A, {**A, "train": "more pairs"}, False),
+        (A, {**A, "test": "other pairs"}, True),
+        ({"train": "a1", "validation": "a2"}, A, False),
+        ({"train": "a1", "validation": "a2"}, B, True),
+        ({"train": "a1", "validation": "a2"}, {"test": "a3"}, True),
+        (None, A, False),
+        (A, None, False),
+    ],
+)
+def test_a_split_of_other_data_is_known_by_its_digest(trained, measured, other: bool) -> None:
+    facts = [{"name": "x", **({"digests": digests} if digests else {})} for digests in (trained, measured)]
+    assert is_other_data(*facts, "test") is other
+
+
+def test_the_model_card_names_the_data_and_says_which_figures_are_of_other_data(
+    tmp_path: Path, made_up_split
+) -> None:
+    run, split = RunFolder(tmp_path), made_up_split(4)
+    data = {"kind": "files", "name": "pairs.csv", "digests": A, "notes": []}
+    fit(run, split, split, NETWORK, TrainingConfig(epochs=1, batch_size=4, threads=1), data=data)
+    figures = {"retrieval": [], "emotion": {}, "pairs": 4}
+    run.write_json("evaluation-validation", {**figures, "data": {"name": "pairs.csv", "digests": A}})
+    run.write_json("evaluation-test", {**figures, "data": {"name": "w", "digests": B}})
+    run.write_json("evaluation-train", figures)  # older than digests
+    write_model_card(run)
+    card = (tmp_path / "model-card.md").read_text()
+    assert "pairs.csv (train a1): 4 pairs for training" in card
+    assert "**validation**, 4 pairs of pairs.csv (validation a2). " in card
+    assert "**test**, 4 pairs of w (test b3), **other data than the run was trained with**. " in card
+    assert "**train**, 4 pairs. " in card
+    assert [split for split, one in read_evaluations(run).items() if one.get("other_data")] == ["test"]
 
 
 def test_absolute_paths_are_not_told() -> None:

@@ -126,7 +126,7 @@ def test_missing_and_foreign_checkpoints_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="dualpath fit"):
         run.load_best()
     run.best.write_text("a letter")
-    with pytest.raises(FailedPrecondition, match="no checkpoint"):
+    with pytest.raises(FailedPrecondition, match="no checkpoint of dualpath"):
         run.load_best()
 
 
