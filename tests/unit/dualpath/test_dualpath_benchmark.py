@@ -226,6 +226,23 @@ def test_what_is_done_is_not_repeated(made_up_features, tmp_path: Path, monkeypa
     assert lines[-1] == "[6/6] repetition 1 fold 2: cca (kept)"
 
 
+def test_a_method_that_may_try_other_settings_is_run_again_alone(
+    made_up_features, tmp_path: Path, monkeypatch
+) -> None:
+    pairs = made_up_features(60)
+    folds, methods = repeated_folds(pairs, 2, [1]), choose_methods(["random", "pls", "cca"])
+    run.run_benchmark(pairs, folds, methods, task_of(pairs), Results(tmp_path, {}), trials=2)
+    monkeypatch.setattr(type(methods[1]), "space", {**methods[1].space, "directions": (3,)})
+    lines: list[str] = []
+    run.run_benchmark(
+        pairs, folds, methods, task_of(pairs), Results(tmp_path, {}), trials=2, progress=lines.append
+    )
+    assert lines[0] == "run again, because the settings to try have changed: pls"
+    again = [line for line in lines[1:] if not line.endswith("(kept)")]
+    assert len(again) == 2
+    assert all(": pls (" in line for line in again)
+
+
 def test_two_runs_of_one_seed_give_the_same_figures(made_up_features, tmp_path: Path) -> None:
     pairs = made_up_features(60)
     methods = choose_methods(["random", "pls", "emotion-agreement"])

@@ -12,7 +12,7 @@ import pytest
 from dualpath.data.features.emomv import read_emomv, source_groups
 from dualpath.data.features.mgsv import read_mgsv
 from dualpath.data.features.muvisync import TOKENS, read_muvisync
-from dualpath.data.features.pairs import FeaturePairs, check_pairs
+from dualpath.data.features.pairs import FeaturePairs, LabelledMusic, check_pairs
 from dualpath.data.features.prepare import fit_preparation
 from kinoscore.errors import InvalidRequest, NotFound
 
@@ -242,6 +242,34 @@ def test_nan_in_a_pair_names_the_pair(made_up_features) -> None:
     music[2, 0, 0] = np.nan
     with pytest.raises(InvalidRequest, match="pair2 hold NaN"):
         check_pairs(replace(pairs, music=music))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda pairs: {"splits": ("val", *pairs.splits[1:])},
+        lambda pairs: {"video_emotion": pairs.video_emotion[::-1]},
+        lambda pairs: {"music_emotion": None},
+        lambda pairs: {"emotion_names": pairs.emotion_names[::-1]},
+        lambda pairs: {"more_music": LabelledMusic(pairs.music, pairs.video_emotion)},
+        lambda pairs: {"groups": pairs.groups + 1},
+        lambda pairs: {"video_blocks": (5, 7)},
+    ],
+)
+def test_a_digest_follows_all_that_a_method_learns_from(change, made_up_features) -> None:
+    pairs: FeaturePairs = made_up_features(6, labelled=True)
+    assert made_up_features(6, labelled=True).digest() == pairs.digest()
+    assert replace(pairs, **change(pairs)).digest() != pairs.digest()
+
+
+def test_a_digest_follows_the_emotion_of_further_music(made_up_features) -> None:
+    pairs: FeaturePairs = made_up_features(6, labelled=True)
+    assert pairs.video_emotion is not None
+    digests = {
+        replace(pairs, more_music=LabelledMusic(pairs.music, emotion)).digest()
+        for emotion in (pairs.video_emotion, 1 - pairs.video_emotion)
+    }
+    assert len(digests) == 2
 
 
 def test_prepared_tokens_are_narrow_and_standardised_by_the_training_rows(made_up_features) -> None:
