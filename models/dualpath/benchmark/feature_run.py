@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dualpath.benchmark.folds import grouped_folds
+from dualpath.benchmark.folds import Fold, require_enough, validation_part
 from dualpath.benchmark.tasks import task_of
 from dualpath.benchmark.tuning import fit_within_budget
 from dualpath.data.features.pairs import FeaturePairs
@@ -25,7 +25,6 @@ from kinoscore.errors import FailedPrecondition, InvalidRequest
 
 __all__ = ["FeatureModel", "fit_features", "load_feature_model"]
 
-_VALIDATION_PARTS = 5
 _EXAMPLES = 8
 
 
@@ -64,7 +63,7 @@ def fit_features(
         summary.json.
 
     Raises:
-        InvalidRequest: no pairs to train with, or fewer than a batch.
+        InvalidRequest: no pairs to train with, or too few.
         StorageFull: the run does not fit on the disk.
     """
     rows = np.flatnonzero(np.array(pairs.splits) != "test")
@@ -73,9 +72,10 @@ def fit_features(
     kept = pairs.rows(rows)
     preparation = fit_preparation(kept)
     prepared = preparation.apply(kept)
-    validation = grouped_folds(kept.groups, _VALIDATION_PARTS, seed)[seed % _VALIDATION_PARTS]
+    validation = validation_part(kept.groups, seed)
     training = np.setdiff1d(np.arange(len(kept)), validation)
     task = task_of(kept)
+    require_enough(kept, Fold(seed, 0, training, validation, validation), task)
     progress(f"{len(kept)} pairs, {trials} trials")
     tuned = fit_within_budget(
         method, prepared.rows(training), prepared.rows(validation), prepared, task, trials, seed

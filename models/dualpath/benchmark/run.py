@@ -7,7 +7,7 @@ from dataclasses import asdict
 import torch
 from threadpoolctl import threadpool_limits
 
-from dualpath.benchmark.folds import Fold
+from dualpath.benchmark.folds import Fold, require_enough
 from dualpath.benchmark.results import Results, Unit
 from dualpath.benchmark.tasks import Task
 from dualpath.benchmark.tuning import fit_within_budget, is_outdated
@@ -35,7 +35,12 @@ def run_benchmark(
     Args:
         trials: tuning trials of every method on every fold.
         progress: called with one line a unit, and one that names the methods that are run again.
+
+    Raises:
+        InvalidRequest: before anything is trained, see `require_enough`.
     """
+    for fold in folds:
+        require_enough(pairs, fold, task)
     torch.set_num_threads(threads)
     with threadpool_limits(threads):
         return list(_units(pairs, folds, methods, task, results, trials, progress))

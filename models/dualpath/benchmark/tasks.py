@@ -25,6 +25,10 @@ class Task(Protocol):
         """The rows that count."""
         ...
 
+    def enough(self, match: NDArray[np.bool_]) -> bool:
+        """Whether rows [n] that match or not can be scored."""
+        ...
+
     def score(self, fitted: Fitted, pairs: FeaturePairs) -> float:
         """What tuning looks at; higher is better."""
         ...
@@ -51,6 +55,10 @@ class Retrieval:
         """See `Task`."""
         pairs = pairs.matching()
         return pairs.rows(np.concatenate(self._galleries(len(pairs))))
+
+    def enough(self, match: NDArray[np.bool_]) -> bool:
+        """A gallery holds 2 pairs at least."""
+        return int(match.sum()) >= (self.gallery or 2)
 
     def score(self, fitted: Fitted, pairs: FeaturePairs) -> float:
         """Mean of R@1, 5, 10 and 25 over both directions: smoother than one of them."""
@@ -81,6 +89,10 @@ class Matching:
     def rows(self, pairs: FeaturePairs) -> FeaturePairs:
         """See `Task`."""
         return pairs
+
+    def enough(self, match: NDArray[np.bool_]) -> bool:
+        """Rows that match, and rows that do not."""
+        return bool(match.any() and not match.all())
 
     def score(self, fitted: Fitted, pairs: FeaturePairs) -> float:
         """Area under the curve."""

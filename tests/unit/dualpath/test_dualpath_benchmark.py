@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dualpath.benchmark import run
-from dualpath.benchmark.folds import folds_of_split, grouped_folds, repeated_folds
+from dualpath.benchmark.folds import folds_of_split, grouped_folds, repeated_folds, validation_part
 from dualpath.benchmark.results import Results, Unit
 from dualpath.benchmark.tables import as_csv, as_markdown, as_text, match_rows, retrieval_rows
 from dualpath.benchmark.tasks import Retrieval, task_of
@@ -36,8 +36,35 @@ def test_folds_part_all_rows_and_never_a_group(groups: list[int], seed: int) -> 
 
 
 def test_more_folds_than_groups_are_refused() -> None:
-    with pytest.raises(InvalidRequest, match="2 groups cannot make 3 folds"):
+    with pytest.raises(InvalidRequest, match=r"of 2 sources .* cannot make 3 folds: use --folds 2 to 2"):
         grouped_folds(np.array([0, 0, 1, 1]), 3, 0)
+
+
+def test_settings_are_chosen_on_a_whole_source_where_there_are_few() -> None:
+    groups = np.array([4, 4, 4, 7, 7, 9, 9, 9, 9])
+    for seed in range(4):
+        chosen = set(groups[validation_part(groups, seed)])
+        assert len(chosen) == 1
+        assert not chosen & set(np.delete(groups, validation_part(groups, seed)))
+    with pytest.raises(InvalidRequest, match=r"share one source .* use more --folds"):
+        validation_part(np.zeros(9, np.int64), 0)
+
+
+@pytest.mark.parametrize(
+    ("count", "parts", "words"),
+    [
+        (9, 3, "leaves 5 pairs to train with, 8 are the least"),
+        (14, 14, "tests 1 pairs, 2 are the least: use fewer --folds"),
+    ],
+)
+def test_too_few_pairs_are_refused_before_anything_is_trained(
+    count: int, parts: int, words: str, made_up_features, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(run, "fit_within_budget", None)
+    pairs = made_up_features(count)
+    folds, methods = repeated_folds(pairs, parts, [1]), choose_methods(["cca"])
+    with pytest.raises(InvalidRequest, match=words):
+        run.run_benchmark(pairs, folds, methods, Retrieval(), Results(tmp_path, {}), trials=1)
 
 
 def test_no_row_of_a_tested_group_trains_or_validates(made_up_features) -> None:

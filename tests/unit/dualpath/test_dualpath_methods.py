@@ -14,7 +14,7 @@ from dualpath.methods.method import Kind, Method
 from dualpath.networks.canonical import canonical_directions
 from dualpath.networks.course import CourseStandard
 from dualpath.networks.feature_paths import FeatureDualPath, FeaturePathsConfig
-from dualpath.training.features import FeatureTraining, train_on_rows
+from dualpath.training.features import LEAST_PAIRS, FeatureTraining, train_on_rows
 from kinoscore.errors import InvalidRequest
 
 ROWS = 140
@@ -113,10 +113,25 @@ def test_features_without_emotion_are_for_methods_without_emotion(made_up_featur
         whole.fit(pairs, _defaults(whole, settings), seed=1)
 
 
-def test_fewer_pairs_than_the_batch_are_refused() -> None:
+def test_fewer_pairs_than_the_batch_are_one_batch() -> None:
     network = torch.nn.Linear(2, 1)
-    with pytest.raises(InvalidRequest, match="5 training pairs are fewer than a batch of 128"):
-        train_on_rows(network, lambda rows: network.weight.sum(), 5, FeatureTraining(), seed=0)
+    seen: list[list[int]] = []
+
+    def loss(rows: torch.Tensor) -> torch.Tensor:
+        seen.append(sorted(rows.tolist()))
+        return network.weight.sum()
+
+    train_on_rows(network, loss, 9, FeatureTraining(steps=3), seed=0)
+    assert seen == [list(range(9))] * 3
+    with pytest.raises(InvalidRequest, match="7 training pairs are too few: 8 are the least"):
+        train_on_rows(network, loss, LEAST_PAIRS - 1, FeatureTraining(), seed=0)
+
+
+@pytest.mark.parametrize("method", ALL, ids=lambda method: method.name)
+def test_every_method_trains_with_the_least_pairs(method: Method, made_up_features, settings) -> None:
+    pairs = _prepared(made_up_features(LEAST_PAIRS))
+    fitted = method.fit(pairs, _defaults(method, settings), seed=1)
+    assert np.isfinite(fitted.similarity(pairs.video, pairs.music)).all()
 
 
 def test_an_unknown_method_is_refused_with_those_there_are() -> None:
