@@ -18,6 +18,7 @@ from dualpath.benchmark.tasks import task_of
 from dualpath.benchmark.tuning import fit_within_budget
 from dualpath.data.features.pairs import FeaturePairs
 from dualpath.data.features.prepare import Preparation, fit_preparation
+from dualpath.methods.agreement import tells_emotion
 from dualpath.methods.dual_path import DualPath
 from dualpath.networks.feature_paths import FeatureDualPath, FeaturePathsConfig
 from dualpath.training.run_folder import RunFolder
@@ -59,6 +60,8 @@ def fit_features(
 ) -> dict[str, Any]:
     """Tunes on a fifth of the pairs, trains the best settings on all but test pairs, writes the run.
 
+    Features without emotion are trained on without the emotion path, and `progress` says so.
+
     Returns:
         summary.json.
 
@@ -74,6 +77,9 @@ def fit_features(
     prepared = preparation.apply(kept)
     validation = validation_part(kept.groups, seed)
     training = np.setdiff1d(np.arange(len(kept)), validation)
+    if method.uses_emotion and not tells_emotion(kept, training):
+        progress("the features come without emotion, or with one alone: trained without the emotion path")
+        method = method.without_emotion_path()
     task = task_of(kept)
     require_enough(kept, Fold(seed, 0, training, validation, validation), task)
     progress(f"{len(kept)} pairs, {trials} trials")

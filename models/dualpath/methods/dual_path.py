@@ -83,6 +83,22 @@ class DualPath:
             "polarity_factor": (1.0, 0.0) if factor else (0.0,),
         }
 
+    @property
+    def uses_emotion(self) -> bool:
+        """Whether it learns from emotion."""
+        return self._config.emotion_path
+
+    def without_emotion_path(self) -> "DualPath":
+        """The same method, as it runs on features without emotion."""
+        return DualPath(
+            self.name,
+            self.kind,
+            replace(self._config, emotion_path=False),
+            distinguish=self._distinguish,
+            factor=self._factor,
+            paths=self._paths,
+        )
+
     def fit(self, training: FeaturePairs, settings: Settings, seed: int) -> "FittedDualPath":
         """See `Method`.
 

@@ -334,6 +334,22 @@ def test_the_command_prints_one_table_and_writes_all_forms(tmp_path: Path, dualp
     assert len(record["trials of"]["cca"][0]["trials"]) == 2
 
 
+def test_features_without_emotion_are_compared_without_the_methods_about_it(
+    tmp_path: Path, dualpath, mgsv_folder
+) -> None:
+    command = ["benchmark", "mgsv", "--data", mgsv_folder(20), "--out", tmp_path / "results", "--seeds", "1"]
+    status, printed, told = dualpath(
+        *command, "--folds", "2", "--methods", "random,emotion-only,dual-path", "--trials", "1"
+    )
+    assert status == 0
+    assert told.splitlines()[0] == (
+        "the features come without emotion, or with one alone; left out: emotion-only; "
+        "without its emotion path: dual-path"
+    )
+    assert "dual-path *" in printed
+    assert "emotion-only" not in printed
+
+
 def test_a_page_without_a_place_for_the_table_is_refused(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("nothing here\n")

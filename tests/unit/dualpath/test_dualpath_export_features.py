@@ -160,8 +160,9 @@ def test_from_features_to_a_repository_on_the_command_line(tmp_path: Path, dualp
     status, _, message = dualpath(*fit, "--epochs", "3")
     assert status == 1
     assert message == "dualpath: --epochs has no effect with --features: leave it out\n"
-    status, printed, _ = dualpath(*fit, "--no-emotion-path", "--threads", "1")
+    status, printed, _ = dualpath(*fit, "--threads", "1")
     assert status == 0
+    assert printed.count("without emotion, or with one alone: trained without the emotion path\n") == 1
     assert "trained on 170 pairs" in printed
     repository = tmp_path / "repository"
     status, printed, _ = dualpath("export", tmp_path / "run", "--repository", repository)

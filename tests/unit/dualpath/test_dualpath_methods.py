@@ -9,7 +9,8 @@ import torch
 from dualpath.benchmark.tasks import Retrieval
 from dualpath.data.features.pairs import FeaturePairs
 from dualpath.data.features.prepare import fit_preparation
-from dualpath.methods.by_name import ABLATIONS, ALL, STANDARD, choose_methods
+from dualpath.methods.agreement import tells_emotion
+from dualpath.methods.by_name import ABLATIONS, ALL, STANDARD, choose_methods, without_emotion
 from dualpath.methods.method import Kind, Method
 from dualpath.networks.canonical import canonical_directions
 from dualpath.networks.course import CourseStandard
@@ -111,6 +112,29 @@ def test_features_without_emotion_are_for_methods_without_emotion(made_up_featur
     whole = choose_methods(["dual-path"])[0]
     with pytest.raises(InvalidRequest, match="without emotion"):
         whole.fit(pairs, _defaults(whole, settings), seed=1)
+
+
+def test_without_emotion_the_methods_about_it_are_left_out_and_named(made_up_features, settings) -> None:
+    methods, note = without_emotion(ALL)
+    assert [method.name for method in methods if "emotion" in method.name] == ["dual-path-no-emotion-path"]
+    assert "left out: emotion-only, emotion-agreement, dual-path-no-key-frames" in note
+    assert "without its emotion path: dual-path, dual-path-no-shared-encoder" in note
+    pairs = replace(_prepared(made_up_features(ROWS)), video_emotion=None, music_emotion=None)
+    for method in methods:
+        method.fit(pairs, _defaults(method, settings), seed=1)
+    assert without_emotion(choose_methods(["cca"])) == (choose_methods(["cca"]), "")
+    with pytest.raises(InvalidRequest, match="emotion-only: these need emotion"):
+        without_emotion(choose_methods(["emotion-only"]))
+
+
+def test_one_emotion_alone_tells_nothing(made_up_features) -> None:
+    pairs: FeaturePairs = made_up_features(40, labelled=True)
+    assert pairs.video_emotion is not None
+    sad = np.flatnonzero(pairs.video_emotion.argmax(axis=1) == 1)
+    assert tells_emotion(pairs, np.arange(40))
+    assert not tells_emotion(pairs, sad)
+    assert not tells_emotion(replace(pairs, video_emotion=None), np.arange(40))
+    assert tells_emotion(made_up_features(40), sad)
 
 
 def test_fewer_pairs_than_the_batch_are_one_batch() -> None:
