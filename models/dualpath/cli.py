@@ -176,7 +176,7 @@ def fit(context: click.Context, **options: Any) -> None:
     """
     if options["features"]:
         given = {
-            name for name in options if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+            name for name in options if context.get_parameter_source(name) is not ParameterSource.DEFAULT
         }
         fit_on_features(options, given)
         return

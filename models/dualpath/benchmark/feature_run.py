@@ -1,6 +1,6 @@
 """A dual path on features as a run: trained once on all pairs that are no test pairs, kept, read again.
 
-config.json    layout, trials and seed
+config.json    layout, data, trials, seed, switches, and the origins: command, git revision, versions
 features.pt    weights, preparation, and how much each path counts
 summary.json   validation score and settings of every trial
 """
@@ -56,19 +56,41 @@ def fit_features(
     *,
     trials: int,
     seed: int,
+    data: str = "",
+    origin: Mapping[str, str] | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Tunes on a fifth of the pairs, trains the best settings on all but test pairs, writes the run.
 
     Features without emotion are trained on without the emotion path, and `progress` says so.
 
+    Args:
+        data: name of the folder of the pairs, for config.json.
+        origin: see `describe_origin`.
+
     Returns:
         summary.json.
 
     Raises:
+        FailedPrecondition: another process trains in the run folder.
         InvalidRequest: no pairs to train with, or too few.
         StorageFull: the run does not fit on the disk.
     """
+    with run.locked():
+        return _fit(run, layout, pairs, method, trials, seed, data, origin, progress)
+
+
+def _fit(
+    run: RunFolder,
+    layout: str,
+    pairs: FeaturePairs,
+    method: DualPath,
+    trials: int,
+    seed: int,
+    data: str,
+    origin: Mapping[str, str] | None,
+    progress: Callable[[str], None],
+) -> dict[str, Any]:
     rows = np.flatnonzero(np.array(pairs.splits) != "test")
     if not len(rows):
         raise InvalidRequest("the data has no rows to train with", field="data")
@@ -87,9 +109,18 @@ def fit_features(
         method, prepared.rows(training), prepared.rows(validation), prepared, task, trials, seed
     )
     fitted = tuned.fitted
-    run.path.mkdir(parents=True, exist_ok=True)
-    run.write_json("config", {"layout": layout, "trials": trials, "seed": seed, "method": method.name})
-    run.save(run.heads, _as_state(layout, fitted.network, preparation, fitted.shares, kept))
+    run.write_json(
+        "config",
+        {
+            "layout": layout,
+            "data": {"name": data, "digest": pairs.digest()},
+            "trials": trials,
+            "seed": seed,
+            "method": method.name,
+            "switches": method.switches,
+            "origins": [dict(origin)] if origin else [],
+        },
+    )
     summary = {
         "training_pairs": len(kept),
         "task": task.name,
@@ -98,6 +129,8 @@ def fit_features(
         "trials": [asdict(trial) for trial in tuned.trials],
     }
     run.write_json("summary", summary)
+    # Last: where the heads are, the run is finished.
+    run.save(run.heads, _as_state(layout, fitted.network, preparation, fitted.shares, kept))
     return summary
 
 
