@@ -273,7 +273,11 @@ def _on_features(layout: str, pairs: "FeaturePairs", **options: Any) -> None:
         threads=options["threads"],
         progress=lambda line: click.echo(line, err=True),
     )
-    rows = retrieval_rows(units, methods) if task.name == "retrieval" else match_rows(units, methods, pairs)
+    if task.name == "retrieval":
+        groups = dict(zip(pairs.identifiers, pairs.groups.tolist(), strict=True))
+        rows = retrieval_rows(units, methods, groups=groups)
+    else:
+        rows = match_rows(units, methods, pairs)
     title = (
         f"{layout}: {len(task.rows(pairs))} {'pairs' if task.name == 'retrieval' else 'rows'}, "
         f"{facts['split']}, {options['seeds']} repetitions, {options['trials']} trials a method and fold"

@@ -190,6 +190,36 @@ def test_an_idea_brings_what_the_method_loses_without_it() -> None:
     assert as_text([without]).count("+50.0 (") == 2
 
 
+def test_pairs_of_a_group_are_drawn_together() -> None:
+    methods = choose_methods(["cca", "dual-path"])
+    hits = np.repeat([1.0, 20.0], 10).tolist() * 10
+    units = [_unit("cca", [20.0] * 200), _unit("dual-path", hits)]
+    tracks = {f"pair{number}": number // 10 for number in range(200)}
+    alone = {f"pair{number}": number for number in range(200)}
+    plain, same, grouped = (retrieval_rows(units, methods, groups=groups) for groups in (None, alone, tracks))
+    assert same == plain
+    ours = [next(row for row in rows if row["method"] == "dual-path") for rows in (plain, grouped)]
+    assert ours[0]["difference"] == ours[1]["difference"] == 50.0
+    widths = [row["difference high"] - row["difference low"] for row in ours]
+    # Twenty tracks tell as much as twenty pairs: wider by the root of ten.
+    assert widths[1] / widths[0] == pytest.approx(np.sqrt(10), rel=0.2)
+
+
+def test_pairs_of_one_track_are_no_wrong_answers_to_each_other(made_up_features) -> None:
+    pairs = made_up_features(4)
+    pairs.music[1] = pairs.music[0]
+
+    class Fitted:
+        def similarity(self, video, music):
+            # Music 0 is that of pair 1: it beats pair 0's own in both directions.
+            return np.array([[2.0, 9, 0, 0], [9, 2, 0, 0], [0, 0, 2, 9], [0, 0, 0, 2]])
+
+    measured = Retrieval().measure(Fitted(), pairs)
+    assert measured["video to music"] == [1.0, 1.0, 2.0, 1.0]
+    assert measured["music to video"] == [1.0, 1.0, 1.0, 2.0]
+    assert Retrieval().ranks(Fitted().similarity(0, 0))["video to music"] == [2.0, 2.0, 2.0, 1.0]
+
+
 def test_without_the_whole_method_nothing_is_said_of_an_idea() -> None:
     methods = choose_methods(["cca", "dual-path-no-decoders"])
     rows = retrieval_rows([_unit(one.name, [1.0, 20.0] * 50) for one in methods], methods)
