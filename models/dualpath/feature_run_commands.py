@@ -45,6 +45,11 @@ def fit_on_features(options: dict[str, Any], given: set[str]) -> None:
             f"--{idle[0].replace('_', '-')} has no effect with --features: leave it out, of --config too",
             field=idle[0],
         )
+    if "polarity_factor" in given and not options["emotion_path"]:
+        raise InvalidRequest(
+            "--polarity-factor has no effect with --no-emotion-path: leave one of them out",
+            field="polarity_factor",
+        )
     if not 0.0 <= options["polarity_factor"] < float("inf"):
         raise InvalidRequest(
             f"--polarity-factor is 0 or more, not {options['polarity_factor']}", field="polarity_factor"

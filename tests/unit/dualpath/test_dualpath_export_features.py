@@ -230,3 +230,6 @@ def test_the_polarity_factor_is_what_is_tried(tmp_path: Path, dualpath) -> None:
         status, _, message = dualpath(*fit, "--polarity-factor", value)
         assert status == 1
         assert "--polarity-factor is 0 or more" in message
+    status, _, message = dualpath(*fit, "--polarity-factor", "0.5", "--no-emotion-path")
+    assert status == 1
+    assert "--polarity-factor has no effect with --no-emotion-path" in message
