@@ -242,12 +242,18 @@ def _on_features(layout: str, pairs: "FeaturePairs", **options: Any) -> None:
     from dualpath.benchmark.run import run_benchmark
     from dualpath.benchmark.tables import match_rows, retrieval_rows
     from dualpath.benchmark.tasks import task_of
-    from dualpath.methods.by_name import choose_methods
+    from dualpath.methods.agreement import tells_emotion
+    from dualpath.methods.by_name import choose_methods, without_emotion
 
     methods = choose_methods([name.strip() for name in options["methods"].split(",")])
     seeds = range(1, options["seeds"] + 1)
     split = options["split"]
     folds = folds_of_split(pairs, split, seeds) if split else repeated_folds(pairs, options["folds"], seeds)
+    labelled = all(tells_emotion(pairs, fold.training) for fold in folds)
+    if not labelled:
+        methods, note = without_emotion(methods)
+        if note:
+            click.echo(note, err=True)
     task = task_of(pairs)
     folder = options["out"] or Path(f"benchmark-{layout}")
     facts = {
@@ -255,6 +261,7 @@ def _on_features(layout: str, pairs: "FeaturePairs", **options: Any) -> None:
         "data": pairs.digest(),
         "split": split or f"{options['folds']} folds",
         "trials": options["trials"],
+        "emotion": labelled,
     }
     units = run_benchmark(
         pairs,
@@ -266,7 +273,11 @@ def _on_features(layout: str, pairs: "FeaturePairs", **options: Any) -> None:
         threads=options["threads"],
         progress=lambda line: click.echo(line, err=True),
     )
-    rows = retrieval_rows(units, methods) if task.name == "retrieval" else match_rows(units, methods, pairs)
+    if task.name == "retrieval":
+        groups = dict(zip(pairs.identifiers, pairs.groups.tolist(), strict=True))
+        rows = retrieval_rows(units, methods, groups=groups)
+    else:
+        rows = match_rows(units, methods, pairs)
     title = (
         f"{layout}: {len(task.rows(pairs))} {'pairs' if task.name == 'retrieval' else 'rows'}, "
         f"{facts['split']}, {options['seeds']} repetitions, {options['trials']} trials a method and fold"

@@ -202,7 +202,7 @@ def fit(context: click.Context, **options: Any) -> None:
     training = _training_config(options)
     if options["features"]:
         given = {
-            name for name in options if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+            name for name in options if context.get_parameter_source(name) is not ParameterSource.DEFAULT
         }
         fit_on_features(options, given)
         return

@@ -82,7 +82,8 @@ def evaluate(
     folder = RunFolder(run)
     if folder.heads.is_file():
         raise InvalidRequest(
-            f"{run} holds heads on features, which cannot read media: 'dualpath benchmark' measures them",
+            f"{run} holds heads on features, which cannot read media: its summary.json has their validation "
+            "score, and 'dualpath benchmark' compares the method, trained anew, with others",
             field="run",
         )
     network, weights = folder.load_best(), folder.read_json("summary")["weights"]

@@ -1,11 +1,13 @@
 """`dualpath fit --features` and `dualpath export` of such a run."""
 
 import datetime
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from dualpath.config_file import training_numbers
 from kinoscore.errors import InvalidRequest
 
 __all__ = ["export_feature_run", "fit_on_features"]
@@ -19,9 +21,10 @@ def fit_on_features(options: dict[str, Any], given: set[str]) -> None:
     """Trains the dual path on a layout of features and writes the run.
 
     Args:
-        options: of `dualpath fit`. given: which of them the caller wrote.
+        options: of `dualpath fit`. given: which of them the caller wrote, as flags or in `--config`.
 
     Raises:
+        FailedPrecondition: the run folder holds a run, or another process trains there.
         InvalidRequest: an option was given that has no effect here.
     """
     import torch
@@ -31,22 +34,33 @@ def fit_on_features(options: dict[str, Any], given: set[str]) -> None:
     from dualpath.methods.dual_path import DualPath
     from dualpath.methods.method import Kind
     from dualpath.networks.feature_paths import FeaturePathsConfig
+    from dualpath.training.origin import describe_origin
     from dualpath.training.run_folder import RunFolder
 
-    idle = sorted(given - _USED)
+    run = RunFolder(options["run_path"])
+    run.require_free(resume=False, on_features=True)
+    idle = sorted({*given, *training_numbers()} - _USED)
     if idle:
         raise InvalidRequest(
-            f"--{idle[0].replace('_', '-')} has no effect with --features: leave it out", field=idle[0]
+            f"--{idle[0].replace('_', '-')} has no effect with --features: leave it out, of --config too",
+            field=idle[0],
         )
-    run = RunFolder(options["run_path"])
-    run.require_free(resume=False)
+    if "polarity_factor" in given and not options["emotion_path"]:
+        raise InvalidRequest(
+            "--polarity-factor has no effect with --no-emotion-path: leave one of them out",
+            field="polarity_factor",
+        )
+    if not 0.0 <= options["polarity_factor"] < float("inf"):
+        raise InvalidRequest(
+            f"--polarity-factor is 0 or more, not {options['polarity_factor']}", field="polarity_factor"
+        )
     torch.set_num_threads(options["threads"])
     method = DualPath(
         "dual-path",
         Kind.OURS,
         FeaturePathsConfig(**{name: options[name] for name in _SWITCHES}),
         distinguish=options["distinguish"],
-        factor=options["polarity_factor"] > 0,
+        factor=options["polarity_factor"],
     )
     summary = fit_features(
         run,
@@ -55,6 +69,8 @@ def fit_on_features(options: dict[str, Any], given: set[str]) -> None:
         method,
         trials=_TRIALS,
         seed=options["seed"],
+        data=options["data"].resolve().name,
+        origin=describe_origin(sys.argv[1:]),
         progress=click.echo,
     )
     click.echo(
@@ -67,19 +83,21 @@ def export_feature_run(run: Path, repository: Path, note: str, target: str) -> N
     """Writes the heads of a run on features as a repository whose manifest names the features."""
     from dualpath.benchmark.feature_run import load_feature_model
     from dualpath.export.features import export_features
+    from dualpath.training.origin import manifest_origin
     from dualpath.training.run_folder import RunFolder
     from kinoscore.inference.targets import Target, TargetOptions
 
     folder = RunFolder(run)
-    model, summary = load_feature_model(folder), folder.read_json("summary")
+    model = load_feature_model(folder)
+    summary, config = folder.read_json("summary"), folder.read_json("config")
     space = export_features(
         model,
         repository,
         training={
             "data": note or f"features in the layout of {model.layout}, {summary['training_pairs']} pairs",
-            "command": f"dualpath fit --features {model.layout}",
+            **manifest_origin(config),
             "configuration": summary["settings"],
-            "seed": folder.read_json("config")["seed"],
+            "seed": config["seed"],
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         },
         metrics={"validation_score": summary["validation_score"]},

@@ -1,6 +1,6 @@
 """A dual path on features as a run: trained once on all pairs that are no test pairs, kept, read again.
 
-config.json    layout, trials and seed
+config.json    layout, data, trials, seed, switches, and the origins: command, git revision, versions
 features.pt    weights, preparation, and how much each path counts
 summary.json   validation score and settings of every trial
 """
@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dualpath.benchmark.folds import grouped_folds
+from dualpath.benchmark.folds import Fold, require_enough, validation_part
 from dualpath.benchmark.tasks import task_of
 from dualpath.benchmark.tuning import fit_within_budget
 from dualpath.data.features.pairs import FeaturePairs
 from dualpath.data.features.prepare import Preparation, fit_preparation
+from dualpath.methods.agreement import tells_emotion
 from dualpath.methods.dual_path import DualPath
 from dualpath.networks.feature_paths import FeatureDualPath, FeaturePathsConfig
 from dualpath.training.run_folder import RunFolder
@@ -25,7 +26,6 @@ from kinoscore.errors import FailedPrecondition, InvalidRequest
 
 __all__ = ["FeatureModel", "fit_features", "load_feature_model"]
 
-_VALIDATION_PARTS = 5
 _EXAMPLES = 8
 
 
@@ -56,34 +56,71 @@ def fit_features(
     *,
     trials: int,
     seed: int,
+    data: str = "",
+    origin: Mapping[str, str] | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Tunes on a fifth of the pairs, trains the best settings on all but test pairs, writes the run.
+
+    Features without emotion are trained on without the emotion path, and `progress` says so.
+
+    Args:
+        data: name of the folder of the pairs, for config.json.
+        origin: see `describe_origin`.
 
     Returns:
         summary.json.
 
     Raises:
-        InvalidRequest: no pairs to train with, or fewer than a batch.
+        FailedPrecondition: another process trains in the run folder.
+        InvalidRequest: no pairs to train with, or too few.
         StorageFull: the run does not fit on the disk.
     """
+    with run.locked():
+        return _fit(run, layout, pairs, method, trials, seed, data, origin, progress)
+
+
+def _fit(
+    run: RunFolder,
+    layout: str,
+    pairs: FeaturePairs,
+    method: DualPath,
+    trials: int,
+    seed: int,
+    data: str,
+    origin: Mapping[str, str] | None,
+    progress: Callable[[str], None],
+) -> dict[str, Any]:
     rows = np.flatnonzero(np.array(pairs.splits) != "test")
     if not len(rows):
         raise InvalidRequest("the data has no rows to train with", field="data")
     kept = pairs.rows(rows)
     preparation = fit_preparation(kept)
     prepared = preparation.apply(kept)
-    validation = grouped_folds(kept.groups, _VALIDATION_PARTS, seed)[seed % _VALIDATION_PARTS]
+    validation = validation_part(kept.groups, seed)
     training = np.setdiff1d(np.arange(len(kept)), validation)
+    if method.uses_emotion and not tells_emotion(kept, training):
+        progress("the features come without emotion, or with one alone: trained without the emotion path")
+        method = method.without_emotion_path()
     task = task_of(kept)
+    require_enough(kept, Fold(seed, 0, training, validation, validation), task)
     progress(f"{len(kept)} pairs, {trials} trials")
     tuned = fit_within_budget(
         method, prepared.rows(training), prepared.rows(validation), prepared, task, trials, seed
     )
     fitted = tuned.fitted
-    run.path.mkdir(parents=True, exist_ok=True)
-    run.write_json("config", {"layout": layout, "trials": trials, "seed": seed, "method": method.name})
-    run.save(run.heads, _as_state(layout, fitted.network, preparation, fitted.shares, kept))
+    run.write_json(
+        "config",
+        {
+            "layout": layout,
+            "data": {"name": data, "digest": pairs.digest()},
+            "trials": trials,
+            "seed": seed,
+            "method": method.name,
+            "switches": method.switches,
+            "origins": [dict(origin)] if origin else [],
+        },
+    )
     summary = {
         "training_pairs": len(kept),
         "task": task.name,
@@ -92,6 +129,8 @@ def fit_features(
         "trials": [asdict(trial) for trial in tuned.trials],
     }
     run.write_json("summary", summary)
+    # Last: where the heads are, the run is finished.
+    run.save(run.heads, _as_state(layout, fitted.network, preparation, fitted.shares, kept))
     return summary
 
 

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,7 +34,12 @@ _BROUGHT = "idea brings"
 
 
 def retrieval_rows(
-    units: Sequence[Unit], methods: Sequence[Named], *, at: int = 10, gallery: int | None = None
+    units: Sequence[Unit],
+    methods: Sequence[Named],
+    *,
+    at: int = 10,
+    gallery: int | None = None,
+    groups: Mapping[str, int] | None = None,
 ) -> list[Row]:
     """One row a method and direction, "both" first, and what a random order reaches.
 
@@ -44,21 +49,24 @@ def retrieval_rows(
 
     Args:
         gallery: of how many pairs, where that is not the rows of a unit.
+        groups: identifier -> group; where pairs share one, as passages of a track do, the intervals are
+            bootstraps over groups, for such pairs are no independent draws.
     """
+    interval_of = _interval_of(units, groups or {})
     found = {method.name: _of(units, method.name) for method in methods}
     hits = {name: _hits_by_pair(of, at) for name, of in found.items()}
     best = _best_baseline({name: float(values.mean()) for name, values in hits.items()}, methods)
     rows = []
     for method in methods:
         values = hits[method.name]
-        low, high = bootstrap_interval(100.0 * values)
+        low, high = interval_of(100.0 * values)
         row: Row = {f"R@{at} low": low, f"R@{at} high": high}
         if best is not None and method.name != best:
             difference = 100.0 * (values - hits[best])
-            row |= _difference(float(difference.mean()), bootstrap_interval(difference), best)
+            row |= _difference(float(difference.mean()), interval_of(difference), best)
         if (whole := _whole_method(method, methods)) is not None:
             brought = 100.0 * (hits[whole] - values)
-            row |= _brought(float(brought.mean()), bootstrap_interval(brought))
+            row |= _brought(float(brought.mean()), interval_of(brought))
         for direction in ("both", "video to music", "music to video"):
             ranks = np.concatenate(
                 [
@@ -219,6 +227,23 @@ def _hits_by_pair(units: Sequence[Unit], at: int) -> NDArray[np.float64]:
             for identifier, rank in zip(unit.rows, ranks, strict=True):
                 hits.setdefault(identifier, []).append(rank <= at)
     return np.array([np.mean(hits[identifier]) for identifier in sorted(hits)])
+
+
+def _interval_of(
+    units: Sequence[Unit], groups: Mapping[str, int]
+) -> Callable[[NDArray[np.float64]], tuple[float, float]]:
+    """From values of the pairs, ordered as by `_hits_by_pair`, to the 95 % interval of their mean."""
+    tested = sorted({identifier for unit in units for identifier in unit.rows})
+    numbers = np.array([groups.get(identifier, -1) for identifier in tested], np.int64)
+    if not groups or len(np.unique(numbers)) == len(tested):
+        return bootstrap_interval
+    draws = _group_draws(numbers)
+
+    def interval(values: NDArray[np.float64]) -> tuple[float, float]:
+        low, high = np.percentile([values[draw].mean() for draw in draws], [2.5, 97.5])
+        return float(low), float(high)
+
+    return interval
 
 
 def _scores_by_row(units: Sequence[Unit], number: Mapping[str, int]) -> NDArray[np.float64]:

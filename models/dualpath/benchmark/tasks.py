@@ -1,5 +1,6 @@
 """What is measured: retrieval among pairs, or match against mismatch."""
 
+import hashlib
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +24,10 @@ class Task(Protocol):
 
     def rows(self, pairs: FeaturePairs) -> FeaturePairs:
         """The rows that count."""
+        ...
+
+    def enough(self, match: NDArray[np.bool_]) -> bool:
+        """Whether rows [n] that match or not can be scored."""
         ...
 
     def score(self, fitted: Fitted, pairs: FeaturePairs) -> float:
@@ -52,22 +57,32 @@ class Retrieval:
         pairs = pairs.matching()
         return pairs.rows(np.concatenate(self._galleries(len(pairs))))
 
+    def enough(self, match: NDArray[np.bool_]) -> bool:
+        """A gallery holds 2 pairs at least."""
+        return int(match.sum()) >= (self.gallery or 2)
+
     def score(self, fitted: Fitted, pairs: FeaturePairs) -> float:
         """Mean of R@1, 5, 10 and 25 over both directions: smoother than one of them."""
         measured = self.measure(fitted, pairs)
         return float(np.mean([recall_at(np.array(rank), k) for rank in measured.values() for k in RECALL_AT]))
 
     def measure(self, fitted: Fitted, pairs: FeaturePairs) -> Measured:
-        """Ranks of each direction."""
-        return self.ranks(fitted.similarity(pairs.video, pairs.music))
+        """Ranks of each direction. Pairs of the very same music are no wrong answers to each other."""
+        return self.ranks(fitted.similarity(pairs.video, pairs.music), _same_music(pairs))
 
-    def ranks(self, matrix: NDArray[np.floating[Any]]) -> Measured:
-        """Ranks of each direction, from similarities [videos, tracks] whose diagonal holds the pairs."""
-        parts = [matrix[np.ix_(rows, rows)] for rows in self._galleries(len(matrix))]
-        return {
-            "video to music": np.concatenate([ranks(part) for part in parts]).tolist(),
-            "music to video": np.concatenate([ranks(part.T) for part in parts]).tolist(),
-        }
+    def ranks(self, matrix: NDArray[np.floating[Any]], twins: NDArray[np.bool_] | None = None) -> Measured:
+        """Ranks of each direction, from similarities [videos, tracks] whose diagonal holds the pairs.
+
+        Args:
+            twins: bool [videos, tracks], symmetric; see `evaluation.retrieval.ranks`.
+        """
+        measured: Measured = {"video to music": [], "music to video": []}
+        for rows in self._galleries(len(matrix)):
+            part = np.ix_(rows, rows)
+            alike = None if twins is None else twins[part]
+            measured["video to music"] += ranks(matrix[part], alike).tolist()
+            measured["music to video"] += ranks(matrix[part].T, alike).tolist()
+        return measured
 
     def _galleries(self, pairs: int) -> list[NDArray[np.int64]]:
         return galleries(pairs, pairs if self.gallery is None else self.gallery)
@@ -82,6 +97,10 @@ class Matching:
         """See `Task`."""
         return pairs
 
+    def enough(self, match: NDArray[np.bool_]) -> bool:
+        """Rows that match, and rows that do not."""
+        return bool(match.any() and not match.all())
+
     def score(self, fitted: Fitted, pairs: FeaturePairs) -> float:
         """Area under the curve."""
         return area_under_curve(_scores(fitted, pairs), pairs.match)
@@ -94,6 +113,17 @@ class Matching:
 def task_of(pairs: FeaturePairs) -> Task:
     """Matching where some rows do not match, else retrieval."""
     return Retrieval() if pairs.match.all() else Matching()
+
+
+def _same_music(pairs: FeaturePairs) -> NDArray[np.bool_] | None:
+    """bool [n, n], True where two pairs have equal music tokens; None where no music occurs twice."""
+    contents = [hashlib.sha256(tokens.tobytes()).digest() for tokens in pairs.music]
+    numbers: dict[bytes, int] = {}
+    of_pair = np.array([numbers.setdefault(content, len(numbers)) for content in contents])
+    if len(numbers) == len(pairs):
+        return None
+    same: NDArray[np.bool_] = of_pair[:, None] == of_pair[None, :]
+    return same
 
 
 def _scores(fitted: Fitted, pairs: FeaturePairs) -> NDArray[np.floating[Any]]:

@@ -1,6 +1,6 @@
 """The same number of tuning trials for every method: random search around its defaults."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from dualpath.benchmark.tasks import Task
 from dualpath.data.features.pairs import FeaturePairs
 from dualpath.methods.method import Fitted, Method
 
-__all__ = ["Trial", "Tuned", "draw_settings", "fit_within_budget"]
+__all__ = ["Trial", "Tuned", "draw_settings", "fit_within_budget", "is_outdated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,14 @@ def draw_settings(
         if one not in drawn:
             drawn.append(one)
     return drawn
+
+
+def is_outdated(
+    tried: Sequence[Mapping[str, Any]], space: Mapping[str, tuple[Any, ...]], trials: int, seed: int
+) -> bool:
+    """Whether a kept result tried (`Unit.trials`) other settings than its method would try now."""
+    settings = draw_settings(space, trials, np.random.default_rng(seed))
+    return [trial["settings"] for trial in tried] != settings
 
 
 def fit_within_budget(

@@ -21,7 +21,7 @@ from dualpath.benchmark.end_to_end import EndToEnd, head, trained_similarity
 from dualpath.benchmark.results import Results, Unit
 from dualpath.benchmark.tables import Named, Row, retrieval_rows
 from dualpath.benchmark.tasks import Retrieval
-from dualpath.benchmark.tuning import Trial, draw_settings
+from dualpath.benchmark.tuning import Trial, draw_settings, is_outdated
 from dualpath.benchmark.world_methods import OnFeatures
 from dualpath.config import NetworkConfig, TrainingConfig
 from dualpath.data.features.pairs import FeaturePairs
@@ -110,7 +110,10 @@ def run_world(
             for method in methods:
                 unit = results.find(method.name, seed, 0)
                 note = "kept"
-                if unit is None or unit.settings.get("weights") != _weights_of(method):
+                outdated = unit is not None and _is_outdated(unit, method, budget.trials)
+                if outdated:
+                    progress(f"{method.name} is run again: the settings to try have changed")
+                if unit is None or outdated or unit.settings.get("weights") != _weights_of(method):
                     if isinstance(method, OnFeatures):
                         unit = _measure_on_features(method, features, task, budget, seed)
                     elif isinstance(method, EndToEnd):
@@ -249,6 +252,11 @@ def _trained_unit(
         trials=[{"settings": {}, "score": summary["validation_score"]}],
         seconds=summary["seconds"],
     )
+
+
+def _is_outdated(unit: Unit, method: OnFeatures | EndToEnd | TrainedRun, trials: int) -> bool:
+    """Whether the method may try other settings now; those that are trained end to end have one."""
+    return isinstance(method, OnFeatures) and is_outdated(unit.trials, method.space, trials, unit.seed)
 
 
 def _weights_of(method: OnFeatures | EndToEnd | TrainedRun) -> str | None:

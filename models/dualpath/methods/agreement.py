@@ -11,7 +11,7 @@ from dualpath.data.features.pairs import FeaturePairs
 from dualpath.methods.method import Kind, Settings, pool
 from kinoscore.errors import InvalidRequest
 
-__all__ = ["Agreement"]
+__all__ = ["Agreement", "require_emotion", "tells_emotion"]
 
 
 class Agreement:
@@ -56,6 +56,17 @@ class _Classifiers:
             full[:, model.classes_] = model.predict_proba(pool(side, self._spread))
             probabilities.append(full)
         return probabilities[0] @ probabilities[1].T
+
+
+def tells_emotion(pairs: FeaturePairs, rows: NDArray[np.int64]) -> bool:
+    """Whether these rows, as they were read, have an emotion, and more than one class of it on each side."""
+    if pairs.video_emotion is None:
+        return False
+    sides = (pairs.video_emotion, pairs.music_emotion)
+    # Scores become classes only by their preparation.
+    return pairs.emotion_is_score or all(
+        len(np.unique(side[rows].argmax(axis=1))) > 1 for side in sides if side is not None
+    )
 
 
 def require_emotion(pairs: FeaturePairs) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -16,7 +16,7 @@ from dualpath.methods.triplet import Triplet
 from dualpath.networks.feature_paths import FeaturePathsConfig
 from kinoscore.errors import InvalidRequest
 
-__all__ = ["ABLATIONS", "ALL", "STANDARD", "choose_methods"]
+__all__ = ["ABLATIONS", "ALL", "STANDARD", "choose_methods", "without_emotion"]
 
 _WHOLE = FeaturePathsConfig()
 
@@ -46,12 +46,47 @@ ABLATIONS: tuple[Method, ...] = (
     _without("key-frames", key_frames=False),
     _without("channel-attention", channel_attention=False),
     DualPath("dual-path-no-distinguish", Kind.ABLATION, distinguish=False),
-    DualPath("dual-path-no-polarity-factor", Kind.ABLATION, factor=False),
+    DualPath("dual-path-no-polarity-factor", Kind.ABLATION, factor=0.0),
     _without("fusion-mlp", fusion="sum"),
     _without("course", course=False),
     _without("canonical-start", canonical=False),
 )
 ALL = (*STANDARD, *ABLATIONS)
+
+
+_ABOUT_EMOTION = (
+    *("emotion-only", "emotion-agreement", "dual-path-no-key-frames", "dual-path-no-channel-attention"),
+    *("dual-path-no-distinguish", "dual-path-no-polarity-factor"),
+)
+"""Nothing of these is left without emotion."""
+
+
+def without_emotion(methods: Sequence[Method]) -> tuple[list[Method], str]:
+    """The methods as they run on features without emotion, and a line that says what that means.
+
+    Raises:
+        InvalidRequest: none is left.
+    """
+    left_out = [method.name for method in methods if method.name in _ABOUT_EMOTION]
+    kept: list[Method] = []
+    changed = []
+    for method in methods:
+        if method.name in _ABOUT_EMOTION:
+            continue
+        if isinstance(method, DualPath) and method.uses_emotion:
+            changed.append(method.name)
+            method = method.without_emotion_path()
+        kept.append(method)
+    if not kept:
+        raise InvalidRequest(
+            f"{', '.join(left_out)}: these need emotion, and the features come without: name other --methods",
+            field="methods",
+        )
+    notes = [
+        *([f"left out: {', '.join(left_out)}"] if left_out else []),
+        *([f"without its emotion path: {', '.join(changed)}"] if changed else []),
+    ]
+    return kept, f"the features come without emotion, or with one alone; {'; '.join(notes)}" if notes else ""
 
 
 def choose_methods(names: Sequence[str]) -> list[Method]:

@@ -1,7 +1,7 @@
 """The dual path on features as a method of the benchmark: its loss, and its similarity at query time."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,8 @@ class DualPath:
         name: as in `--methods`.
         kind: how the table treats it.
         config: the switches.
-        distinguish, factor: the distinguish loss and the polarity factor; off is an ablation.
+        distinguish: the distinguish loss; off is an ablation.
+        factor: the polarity factor, 0 or more, that trials compare with 0; 0 alone is an ablation.
         paths: which similarities count at query time, of fused, content, emotion, course, agreement.
     """
 
@@ -64,7 +65,7 @@ class DualPath:
         config: FeaturePathsConfig | None = None,
         *,
         distinguish: bool = True,
-        factor: bool = True,
+        factor: float = 1.0,
         paths: tuple[str, ...] = ("fused", "course", "agreement"),
     ) -> None:
         self.name, self.kind = name, kind
@@ -80,8 +81,29 @@ class DualPath:
             "agreement_weight": (1.0, 0.3, 3.0),
             "emotion_strength": (0.01, 0.003, 0.03, 0.1),
             "emotion_share": (0.3, 0.1, 1.0),
-            "polarity_factor": (1.0, 0.0) if factor else (0.0,),
+            "polarity_factor": (factor, 0.0) if factor else (0.0,),
         }
+
+    @property
+    def switches(self) -> dict[str, Any]:
+        """Every switch and its state, for the record of a run."""
+        return {**asdict(self._config), "distinguish": self._distinguish, "polarity_factor": self._factor}
+
+    @property
+    def uses_emotion(self) -> bool:
+        """Whether it learns from emotion."""
+        return self._config.emotion_path
+
+    def without_emotion_path(self) -> "DualPath":
+        """The same method, as it runs on features without emotion."""
+        return DualPath(
+            self.name,
+            self.kind,
+            replace(self._config, emotion_path=False),
+            distinguish=self._distinguish,
+            factor=self._factor,
+            paths=self._paths,
+        )
 
     def fit(self, training: FeaturePairs, settings: Settings, seed: int) -> "FittedDualPath":
         """See `Method`.

@@ -65,14 +65,22 @@ class RunFolder:
         """What a run on features holds instead, see `benchmark.feature_run`."""
         return self.path / "features.pt"
 
-    def require_free(self, *, resume: bool) -> None:
+    def require_free(self, *, resume: bool, on_features: bool = False) -> None:
         """Before anything costs time: whether `fit` may train here.
+
+        Args:
+            on_features: training on features, which is done in one go and never resumed.
 
         Raises:
             FailedPrecondition: another process trains here, there is a run and it is not to be resumed, or
                 the folder cannot be made or written.
         """
-        held = [path for path in (self.last, self.best, self.heads) if path.is_file()]
+        held = [path for path in (self.heads, self.last, self.best) if path.is_file()]
+        if held and (on_features or held[0] == self.heads):
+            kind = "a finished run on features" if held[0] == self.heads else "a run on media"
+            raise FailedPrecondition(
+                f"{self.path} holds {kind} already ({held[0].name}): choose another --run"
+            )
         if held and not resume:
             raise FailedPrecondition(
                 f"{self.path} holds a run already ({held[0].name}): --resume goes on with it, another --run "

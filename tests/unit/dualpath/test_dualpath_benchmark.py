@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dualpath.benchmark import run
-from dualpath.benchmark.folds import folds_of_split, grouped_folds, repeated_folds
+from dualpath.benchmark.folds import folds_of_split, grouped_folds, repeated_folds, validation_part
 from dualpath.benchmark.results import Results, Unit
 from dualpath.benchmark.tables import as_csv, as_markdown, as_text, match_rows, retrieval_rows
 from dualpath.benchmark.tasks import Retrieval, task_of
@@ -36,8 +36,35 @@ def test_folds_part_all_rows_and_never_a_group(groups: list[int], seed: int) -> 
 
 
 def test_more_folds_than_groups_are_refused() -> None:
-    with pytest.raises(InvalidRequest, match="2 groups cannot make 3 folds"):
+    with pytest.raises(InvalidRequest, match=r"of 2 sources .* cannot make 3 folds: use --folds 2 to 2"):
         grouped_folds(np.array([0, 0, 1, 1]), 3, 0)
+
+
+def test_settings_are_chosen_on_a_whole_source_where_there_are_few() -> None:
+    groups = np.array([4, 4, 4, 7, 7, 9, 9, 9, 9])
+    for seed in range(4):
+        chosen = set(groups[validation_part(groups, seed)])
+        assert len(chosen) == 1
+        assert not chosen & set(np.delete(groups, validation_part(groups, seed)))
+    with pytest.raises(InvalidRequest, match=r"share one source .* use more --folds"):
+        validation_part(np.zeros(9, np.int64), 0)
+
+
+@pytest.mark.parametrize(
+    ("count", "parts", "words"),
+    [
+        (9, 3, "leaves 5 pairs to train with, 8 are the least"),
+        (14, 14, "tests 1 pairs, 2 are the least: use fewer --folds"),
+    ],
+)
+def test_too_few_pairs_are_refused_before_anything_is_trained(
+    count: int, parts: int, words: str, made_up_features, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(run, "fit_within_budget", None)
+    pairs = made_up_features(count)
+    folds, methods = repeated_folds(pairs, parts, [1]), choose_methods(["cca"])
+    with pytest.raises(InvalidRequest, match=words):
+        run.run_benchmark(pairs, folds, methods, Retrieval(), Results(tmp_path, {}), trials=1)
 
 
 def test_no_row_of_a_tested_group_trains_or_validates(made_up_features) -> None:
@@ -163,6 +190,36 @@ def test_an_idea_brings_what_the_method_loses_without_it() -> None:
     assert as_text([without]).count("+50.0 (") == 2
 
 
+def test_pairs_of_a_group_are_drawn_together() -> None:
+    methods = choose_methods(["cca", "dual-path"])
+    hits = np.repeat([1.0, 20.0], 10).tolist() * 10
+    units = [_unit("cca", [20.0] * 200), _unit("dual-path", hits)]
+    tracks = {f"pair{number}": number // 10 for number in range(200)}
+    alone = {f"pair{number}": number for number in range(200)}
+    plain, same, grouped = (retrieval_rows(units, methods, groups=groups) for groups in (None, alone, tracks))
+    assert same == plain
+    ours = [next(row for row in rows if row["method"] == "dual-path") for rows in (plain, grouped)]
+    assert ours[0]["difference"] == ours[1]["difference"] == 50.0
+    widths = [row["difference high"] - row["difference low"] for row in ours]
+    # Twenty tracks tell as much as twenty pairs: wider by the root of ten.
+    assert widths[1] / widths[0] == pytest.approx(np.sqrt(10), rel=0.2)
+
+
+def test_pairs_of_one_track_are_no_wrong_answers_to_each_other(made_up_features) -> None:
+    pairs = made_up_features(4)
+    pairs.music[1] = pairs.music[0]
+
+    class Fitted:
+        def similarity(self, video, music):
+            # Music 0 is that of pair 1: it beats pair 0's own in both directions.
+            return np.array([[2.0, 9, 0, 0], [9, 2, 0, 0], [0, 0, 2, 9], [0, 0, 0, 2]])
+
+    measured = Retrieval().measure(Fitted(), pairs)
+    assert measured["video to music"] == [1.0, 1.0, 2.0, 1.0]
+    assert measured["music to video"] == [1.0, 1.0, 1.0, 2.0]
+    assert Retrieval().ranks(Fitted().similarity(0, 0))["video to music"] == [2.0, 2.0, 2.0, 1.0]
+
+
 def test_without_the_whole_method_nothing_is_said_of_an_idea() -> None:
     methods = choose_methods(["cca", "dual-path-no-decoders"])
     rows = retrieval_rows([_unit(one.name, [1.0, 20.0] * 50) for one in methods], methods)
@@ -224,6 +281,23 @@ def test_what_is_done_is_not_repeated(made_up_features, tmp_path: Path, monkeypa
     )
     assert again == first
     assert lines[-1] == "[6/6] repetition 1 fold 2: cca (kept)"
+
+
+def test_a_method_that_may_try_other_settings_is_run_again_alone(
+    made_up_features, tmp_path: Path, monkeypatch
+) -> None:
+    pairs = made_up_features(60)
+    folds, methods = repeated_folds(pairs, 2, [1]), choose_methods(["random", "pls", "cca"])
+    run.run_benchmark(pairs, folds, methods, task_of(pairs), Results(tmp_path, {}), trials=2)
+    monkeypatch.setattr(type(methods[1]), "space", {**methods[1].space, "directions": (3,)})
+    lines: list[str] = []
+    run.run_benchmark(
+        pairs, folds, methods, task_of(pairs), Results(tmp_path, {}), trials=2, progress=lines.append
+    )
+    assert lines[0] == "run again, because the settings to try have changed: pls"
+    again = [line for line in lines[1:] if not line.endswith("(kept)")]
+    assert len(again) == 2
+    assert all(": pls (" in line for line in again)
 
 
 def test_two_runs_of_one_seed_give_the_same_figures(made_up_features, tmp_path: Path) -> None:
@@ -288,6 +362,22 @@ def test_the_command_prints_one_table_and_writes_all_forms(tmp_path: Path, dualp
     assert "outdated" not in page.read_text()
     record = json.loads((out / "table.json").read_text())
     assert len(record["trials of"]["cca"][0]["trials"]) == 2
+
+
+def test_features_without_emotion_are_compared_without_the_methods_about_it(
+    tmp_path: Path, dualpath, mgsv_folder
+) -> None:
+    command = ["benchmark", "mgsv", "--data", mgsv_folder(20), "--out", tmp_path / "results", "--seeds", "1"]
+    status, printed, told = dualpath(
+        *command, "--folds", "2", "--methods", "random,emotion-only,dual-path", "--trials", "1"
+    )
+    assert status == 0
+    assert told.splitlines()[0] == (
+        "the features come without emotion, or with one alone; left out: emotion-only; "
+        "without its emotion path: dual-path"
+    )
+    assert "dual-path *" in printed
+    assert "emotion-only" not in printed
 
 
 def test_a_page_without_a_place_for_the_table_is_refused(tmp_path: Path) -> None:

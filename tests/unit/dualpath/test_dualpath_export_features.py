@@ -159,9 +159,10 @@ def test_from_features_to_a_repository_on_the_command_line(tmp_path: Path, dualp
     fit = ("fit", "--features", "mgsv", "--data", data, "--run", str(tmp_path / "run"))
     status, _, message = dualpath(*fit, "--epochs", "3")
     assert status == 1
-    assert message == "dualpath: --epochs has no effect with --features: leave it out\n"
-    status, printed, _ = dualpath(*fit, "--no-emotion-path", "--threads", "1")
+    assert message == "dualpath: --epochs has no effect with --features: leave it out, of --config too\n"
+    status, printed, _ = dualpath(*fit, "--threads", "1")
     assert status == 0
+    assert printed.count("without emotion, or with one alone: trained without the emotion path\n") == 1
     assert "trained on 170 pairs" in printed
     repository = tmp_path / "repository"
     status, printed, _ = dualpath("export", tmp_path / "run", "--repository", repository)
@@ -169,4 +170,66 @@ def test_from_features_to_a_repository_on_the_command_line(tmp_path: Path, dualp
     assert "heads on features" in printed
     manifest = json.loads((repository / "kinoscore.json").read_text())
     assert manifest["kind"] == "features"
-    assert manifest["training"]["command"] == "dualpath fit --features mgsv"
+    assert manifest["training"]["command"].startswith("dualpath fit --features mgsv --data ")
+
+
+def test_a_run_on_features_records_where_it_comes_from(run: RunFolder, pairs, tmp_path: Path) -> None:
+    origin = {"command": "dualpath fit --features mgsv", "git_revision": "abc"}
+    other = RunFolder(tmp_path / "other")
+    method = _Quick(FeaturePathsConfig(decoders=False))
+    fit_features(other, "mgsv", pairs, method, trials=1, seed=1, data="clips", origin=origin)
+    config = other.read_json("config")
+    assert config["data"] == {"name": "clips", "digest": pairs.digest()}
+    assert (config["switches"]["decoders"], config["switches"]["polarity_factor"]) == (False, 1.0)
+    assert config["origins"] == [origin]
+    assert run.read_json("config")["origins"] == []
+
+
+def test_two_processes_never_train_on_features_in_one_folder(pairs, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    with run.locked(), pytest.raises(FailedPrecondition, match="is in use by process"):
+        fit_features(run, "mgsv", pairs, _Quick(), trials=1, seed=1)
+    assert not run.heads.is_file()
+
+
+@pytest.mark.parametrize("more", ["", "--resume", "--features mgsv", "--features mgsv --resume"])
+def test_a_finished_run_on_features_asks_for_another_folder(more: str, tmp_path: Path, dualpath) -> None:
+    (tmp_path / "features.pt").write_bytes(b"heads")
+    status, _, message = dualpath("fit", "--data", tmp_path / "none", "--run", tmp_path, *more.split())
+    assert status == 1
+    assert message.endswith("holds a finished run on features already (features.pt): choose another --run\n")
+
+
+def test_a_run_on_media_is_no_place_for_one_on_features(tmp_path: Path, dualpath) -> None:
+    (tmp_path / "last.pt").write_bytes(b"a checkpoint")
+    status, _, message = dualpath("fit", "--features", "mgsv", "--data", tmp_path, "--run", tmp_path)
+    assert status == 1
+    assert message.endswith("holds a run on media already (last.pt): choose another --run\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("epochs = 3", "epochs"), ("tensorboard = true", "tensorboard"), ("temperature = 0.1", "temperature")],
+)
+def test_what_has_no_effect_on_features_is_refused_in_a_file_too(
+    text: str, name: str, tmp_path: Path, dualpath
+) -> None:
+    (tmp_path / "fit.toml").write_text(f'features = "mgsv"\n{text}\n')
+    status, _, message = dualpath(
+        "fit", "--config", tmp_path / "fit.toml", "--data", tmp_path, "--run", tmp_path / "run"
+    )
+    assert status == 1
+    assert message == f"dualpath: --{name} has no effect with --features: leave it out, of --config too\n"
+
+
+def test_the_polarity_factor_is_what_is_tried(tmp_path: Path, dualpath) -> None:
+    assert DualPath(factor=2.5).space["polarity_factor"] == (2.5, 0.0)
+    assert DualPath().space["polarity_factor"] == (1.0, 0.0)
+    fit = ("fit", "--features", "mgsv", "--data", tmp_path, "--run", tmp_path / "run")
+    for value in ("-1", "nan", "inf"):
+        status, _, message = dualpath(*fit, "--polarity-factor", value)
+        assert status == 1
+        assert "--polarity-factor is 0 or more" in message
+    status, _, message = dualpath(*fit, "--polarity-factor", "0.5", "--no-emotion-path")
+    assert status == 1
+    assert "--polarity-factor has no effect with --no-emotion-path" in message

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from dualpath.data.features.emomv import read_emomv, source_groups
 from dualpath.data.features.mgsv import read_mgsv
 from dualpath.data.features.muvisync import TOKENS, read_muvisync
-from dualpath.data.features.pairs import FeaturePairs, check_pairs
+from dualpath.data.features.pairs import FeaturePairs, LabelledMusic, check_pairs
 from dualpath.data.features.prepare import fit_preparation
 from kinoscore.errors import InvalidRequest, NotFound
 
@@ -198,6 +199,95 @@ def test_features_that_cannot_be_used_are_refused(mgsv, steps: np.ndarray, words
         read_mgsv(folder)
 
 
+@pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00v\x00{'descr'"])
+def test_a_file_that_is_no_array_is_named(mgsv, dualpath, content: bytes) -> None:
+    folder = mgsv()
+    (folder / "vit_feature1" / "v1.npy").write_bytes(content)
+    status, _, message = dualpath("benchmark", "mgsv", "--data", folder)
+    assert status == 1
+    assert re.fullmatch(r"dualpath: .*v1\.npy cannot be read as arrays .*fetch it again\n", message)
+
+
+def test_an_array_that_holds_no_numbers_is_named(mgsv) -> None:
+    folder = mgsv()
+    for values, words in ((np.array([{}]), "cannot be read"), (np.array([["a"]]), "no numbers")):
+        np.save(folder / "vit_feature1" / "v1.npy", values)
+        with pytest.raises(InvalidRequest, match=rf"v1\.npy .*{words}"):
+            read_mgsv(folder)
+    with (folder / "vit_feature1" / "v1.npy").open("wb") as file:
+        np.savez(file, a=np.zeros((4, 6)))
+    with pytest.raises(InvalidRequest, match=r"v1\.npy holds several arrays"):
+        read_mgsv(folder)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("v1,m0", "row 3 has other cells than its first line names"),
+        ("v1,m0,0,5,6", "row 3 has other cells than its first line names"),
+        ("v1,m0,nan,5", "row 3: nan to 5 s is no moment of m0, which lasts 25 s"),
+        ("v1,m0,-1,5", "no moment of m0"),
+        ("v1,m0,5,2", "5 to 2 s is no moment of m0"),
+        ("v1,m0,30,40", "no moment of m0"),
+        ("v1,m0,20,28", "no moment of m0"),
+        ("v1,m0,one,5", "row 3: music_start and music_end are seconds"),
+        ("v\u00e9,m0,0,5", "is no CSV in UTF-8"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_named(mgsv, row: str, words: str) -> None:
+    folder = mgsv()
+    text = f"video_id,music_id,music_start,music_end\nv0,m0,0,27\n{row}\n"
+    (folder / "train_data.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InvalidRequest, match=words) as refused:
+        read_mgsv(folder)
+    assert "train_data.csv" in str(refused.value)
+
+
+def test_a_match_is_one_or_zero(emomv: Path) -> None:
+    table = emomv / "C_train.csv"
+    table.write_text(table.read_text().replace("1,bbb_02,1", "1,bbb_02,yes"))
+    with pytest.raises(InvalidRequest, match=r"C_train\.csv, row 3: match is 1 or 0, not 'yes'"):
+        read_emomv(emomv)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("emotion6", lambda values: values[:, :2], r"emotion6 is of shape .* not \[n, 3\]"),
+        ("motion", lambda values: values[:, None], r"motion is of shape .* not \[n\]"),
+        ("loudness", lambda values: values - 5, "loudness holds NaN, infinity, or less than 0"),
+        ("chord_root", lambda values: values * np.nan, "chord_root holds NaN"),
+    ],
+)
+def test_an_array_of_another_kind_names_its_archive(muvisync: Path, name: str, change, words: str) -> None:
+    archive = dict(np.load(muvisync / "train.npz"))
+    np.savez(muvisync / "train.npz", **{**archive, name: change(archive[name])})
+    with pytest.raises(InvalidRequest, match=rf"train\.npz: {words}"):
+        read_muvisync(muvisync)
+
+
+@pytest.mark.parametrize("text", ["{", "3", "[]", '"maj"'])
+def test_broken_names_of_chords_are_named(muvisync: Path, text: str) -> None:
+    (muvisync / "chord_attr.json").write_text(text)
+    with pytest.raises(InvalidRequest, match=r"chord_attr\.json .*fetch it again"):
+        read_muvisync(muvisync)
+
+
+def test_a_key_that_is_none_names_its_table(muvisync: Path) -> None:
+    table = muvisync / "train.csv"
+    table.write_text(table.read_text().replace("81,C# minor", "81,A"))
+    with pytest.raises(InvalidRequest, match=r"train\.csv: a key is .* not 'A' as of 003"):
+        read_muvisync(muvisync)
+
+
+def test_a_broken_archive_is_named(muvisync: Path) -> None:
+    whole = (muvisync / "train.npz").read_bytes()
+    for content in (b"", whole[:1000], b"no archive"):
+        (muvisync / "train.npz").write_bytes(content)
+        with pytest.raises(InvalidRequest, match=r"train\.npz cannot be read"):
+            read_muvisync(muvisync)
+
+
 def test_the_same_content_under_two_names_is_refused(mgsv) -> None:
     folder = mgsv()
     steps = np.load(folder / "vit_feature1" / "v0.npy")
@@ -242,6 +332,34 @@ def test_nan_in_a_pair_names_the_pair(made_up_features) -> None:
     music[2, 0, 0] = np.nan
     with pytest.raises(InvalidRequest, match="pair2 hold NaN"):
         check_pairs(replace(pairs, music=music))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda pairs: {"splits": ("val", *pairs.splits[1:])},
+        lambda pairs: {"video_emotion": pairs.video_emotion[::-1]},
+        lambda pairs: {"music_emotion": None},
+        lambda pairs: {"emotion_names": pairs.emotion_names[::-1]},
+        lambda pairs: {"more_music": LabelledMusic(pairs.music, pairs.video_emotion)},
+        lambda pairs: {"groups": pairs.groups + 1},
+        lambda pairs: {"video_blocks": (5, 7)},
+    ],
+)
+def test_a_digest_follows_all_that_a_method_learns_from(change, made_up_features) -> None:
+    pairs: FeaturePairs = made_up_features(6, labelled=True)
+    assert made_up_features(6, labelled=True).digest() == pairs.digest()
+    assert replace(pairs, **change(pairs)).digest() != pairs.digest()
+
+
+def test_a_digest_follows_the_emotion_of_further_music(made_up_features) -> None:
+    pairs: FeaturePairs = made_up_features(6, labelled=True)
+    assert pairs.video_emotion is not None
+    digests = {
+        replace(pairs, more_music=LabelledMusic(pairs.music, emotion)).digest()
+        for emotion in (pairs.video_emotion, 1 - pairs.video_emotion)
+    }
+    assert len(digests) == 2
 
 
 def test_prepared_tokens_are_narrow_and_standardised_by_the_training_rows(made_up_features) -> None:

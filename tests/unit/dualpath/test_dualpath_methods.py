@@ -9,12 +9,13 @@ import torch
 from dualpath.benchmark.tasks import Retrieval
 from dualpath.data.features.pairs import FeaturePairs
 from dualpath.data.features.prepare import fit_preparation
-from dualpath.methods.by_name import ABLATIONS, ALL, STANDARD, choose_methods
+from dualpath.methods.agreement import tells_emotion
+from dualpath.methods.by_name import ABLATIONS, ALL, STANDARD, choose_methods, without_emotion
 from dualpath.methods.method import Kind, Method
 from dualpath.networks.canonical import canonical_directions
 from dualpath.networks.course import CourseStandard
 from dualpath.networks.feature_paths import FeatureDualPath, FeaturePathsConfig
-from dualpath.training.features import FeatureTraining, train_on_rows
+from dualpath.training.features import LEAST_PAIRS, FeatureTraining, train_on_rows
 from kinoscore.errors import InvalidRequest
 
 ROWS = 140
@@ -113,10 +114,48 @@ def test_features_without_emotion_are_for_methods_without_emotion(made_up_featur
         whole.fit(pairs, _defaults(whole, settings), seed=1)
 
 
-def test_fewer_pairs_than_the_batch_are_refused() -> None:
+def test_without_emotion_the_methods_about_it_are_left_out_and_named(made_up_features, settings) -> None:
+    methods, note = without_emotion(ALL)
+    assert [method.name for method in methods if "emotion" in method.name] == ["dual-path-no-emotion-path"]
+    assert "left out: emotion-only, emotion-agreement, dual-path-no-key-frames" in note
+    assert "without its emotion path: dual-path, dual-path-no-shared-encoder" in note
+    pairs = replace(_prepared(made_up_features(ROWS)), video_emotion=None, music_emotion=None)
+    for method in methods:
+        method.fit(pairs, _defaults(method, settings), seed=1)
+    assert without_emotion(choose_methods(["cca"])) == (choose_methods(["cca"]), "")
+    with pytest.raises(InvalidRequest, match="emotion-only: these need emotion"):
+        without_emotion(choose_methods(["emotion-only"]))
+
+
+def test_one_emotion_alone_tells_nothing(made_up_features) -> None:
+    pairs: FeaturePairs = made_up_features(40, labelled=True)
+    assert pairs.video_emotion is not None
+    sad = np.flatnonzero(pairs.video_emotion.argmax(axis=1) == 1)
+    assert tells_emotion(pairs, np.arange(40))
+    assert not tells_emotion(pairs, sad)
+    assert not tells_emotion(replace(pairs, video_emotion=None), np.arange(40))
+    assert tells_emotion(made_up_features(40), sad)
+
+
+def test_fewer_pairs_than_the_batch_are_one_batch() -> None:
     network = torch.nn.Linear(2, 1)
-    with pytest.raises(InvalidRequest, match="5 training pairs are fewer than a batch of 128"):
-        train_on_rows(network, lambda rows: network.weight.sum(), 5, FeatureTraining(), seed=0)
+    seen: list[list[int]] = []
+
+    def loss(rows: torch.Tensor) -> torch.Tensor:
+        seen.append(sorted(rows.tolist()))
+        return network.weight.sum()
+
+    train_on_rows(network, loss, 9, FeatureTraining(steps=3), seed=0)
+    assert seen == [list(range(9))] * 3
+    with pytest.raises(InvalidRequest, match="7 training pairs are too few: 8 are the least"):
+        train_on_rows(network, loss, LEAST_PAIRS - 1, FeatureTraining(), seed=0)
+
+
+@pytest.mark.parametrize("method", ALL, ids=lambda method: method.name)
+def test_every_method_trains_with_the_least_pairs(method: Method, made_up_features, settings) -> None:
+    pairs = _prepared(made_up_features(LEAST_PAIRS))
+    fitted = method.fit(pairs, _defaults(method, settings), seed=1)
+    assert np.isfinite(fitted.similarity(pairs.video, pairs.music)).all()
 
 
 def test_an_unknown_method_is_refused_with_those_there_are() -> None:

@@ -1,6 +1,7 @@
 """Pairs given as precomputed features, in documented layouts.
 
 pairs      the common form: tokens of both sides, emotion, groups; its checks
+loading    files of features, opened: what is wrong with one is a line that names it
 prepare    what every method may assume: narrow, standardised tokens, emotion as a distribution
 muvisync   597 + 75 music videos at 1 Hz, cut into a fixed number of tokens
 emomv      one vector a segment, rows that match in emotion or do not

@@ -9,7 +9,6 @@ second. Rows that share a source, directly or through other rows, are one group.
 two emotions, so a good figure here shows that emotion was learned, not that retrieval gains by it.
 """
 
-import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dualpath.data.features.loading import load_archive, read_rows
 from dualpath.data.features.pairs import FeaturePairs, LabelledMusic, check_pairs, require_tokens
 from kinoscore.errors import InvalidRequest, NotFound
 
@@ -35,7 +35,8 @@ def read_emomv(folder: Path, *, more_music: bool = False) -> FeaturePairs:
 
     Raises:
         NotFound: no set with both modalities.
-        InvalidRequest: see `check_pairs`; columns or arrays missing, or an unknown emotion.
+        InvalidRequest: see `check_pairs`; columns or arrays missing, files that cannot be read, an unknown
+            emotion, or a match that is not 1 or 0.
     """
     identifiers, splits, sources = [], [], []
     video, music, match, video_emotion, music_emotion = [], [], [], [], []
@@ -103,11 +104,10 @@ def source_groups(sources: Sequence[tuple[str, ...]]) -> NDArray[np.int64]:
 
 
 def _rows(table: Path) -> list[dict[str, str]]:
-    with table.open(newline="", encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines))
-    missing = [name for name in _COLUMNS if not rows or name not in rows[0]]
-    if missing:
-        raise InvalidRequest(f"{table} has no rows or no column {missing[0]}")
+    rows = read_rows(table, _COLUMNS)
+    for number, row in enumerate(rows, start=2):
+        if row["match"] not in ("0", "1"):
+            raise InvalidRequest(f"{table}, row {number}: match is 1 or 0, not {row['match']!r}")
     return rows
 
 
@@ -115,10 +115,7 @@ def _array(table: Path, name: str, count: int, width: int) -> NDArray[np.float32
     archive = table.with_suffix(".npz")
     if not archive.is_file():
         raise NotFound(f"no {archive} beside {table.name}")
-    with np.load(archive) as arrays:
-        if name not in arrays:
-            raise InvalidRequest(f"{archive} has no array {name}")
-        values = require_tokens(arrays[name], f"{name} of {archive}", width)
+    values = require_tokens(load_archive(archive, [name])[name], f"{name} of {archive}", width)
     if len(values) != count:
         raise InvalidRequest(f"{archive}: {name} has {len(values)} rows, {table.name} {count}")
     return values

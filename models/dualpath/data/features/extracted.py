@@ -9,8 +9,6 @@ window, so that no token tells how long an item is. The span is the whole of bot
 as the video; from `music_start` on, as long as the video, where that is told; else each side's own whole.
 """
 
-import csv
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dualpath.config import EMOTION_LABELS
+from dualpath.data.features.loading import load_array, load_json, read_rows
 from dualpath.data.features.pairs import FeaturePairs, check_pairs, require_tokens
 from dualpath.data.index import emotion_labels
 from kinoscore.errors import InvalidRequest, NotFound
@@ -42,11 +41,7 @@ def read_extracted(folder: Path) -> FeaturePairs:
     table = folder / "pairs.csv"
     if not table.is_file():
         raise NotFound(f"no {table}: run 'dualpath features --out {folder}' to its end")
-    with table.open(newline="", encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines))
-    missing = [name for name in COLUMNS if not rows or name not in rows[0]]
-    if missing:
-        raise InvalidRequest(f"{table} has no rows or no column {missing[0]}")
+    rows = read_rows(table, COLUMNS)
     items = {
         side: {name: _load(folder, side, name, facts[side]["width"]) for name in {row[side] for row in rows}}
         for side in ("video", "music")
@@ -56,7 +51,9 @@ def read_extracted(folder: Path) -> FeaturePairs:
         emotion = _emotion(rows)
         groups = np.array([int(row["group"]) for row in rows], np.int64)
         splits = tuple(_SPLITS[row["split"]] for row in rows)
-    except (ValueError, KeyError) as error:
+    except KeyError as error:
+        raise InvalidRequest(f"{table}: split is {', '.join(_SPLITS)}, not {error}") from error
+    except ValueError as error:
         raise InvalidRequest(f"{table}: {error}") from error
     return check_pairs(
         FeaturePairs(
@@ -78,9 +75,14 @@ def _facts(folder: Path) -> dict[str, Any]:
     path = folder / "features.json"
     if not path.is_file():
         raise NotFound(f"no {path}: extract features with 'dualpath features --data ... --out {folder}'")
-    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if facts.get("format") != FORMAT:
-        raise InvalidRequest(f"{path} is of format {facts.get('format')}, not {FORMAT}: extract them again")
+    facts: dict[str, Any] = load_json(path)
+    try:
+        found = facts["format"]
+        _ = [(float(facts[side]["seconds"]), int(facts[side]["width"])) for side in ("video", "music")]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidRequest(f"{path} does not say how features were made: extract them again") from error
+    if found != FORMAT:
+        raise InvalidRequest(f"{path} is of format {found}, not {FORMAT}: extract them again")
     return facts
 
 
@@ -88,7 +90,7 @@ def _load(folder: Path, side: str, name: str, width: int) -> NDArray[np.float32]
     path = folder / side / f"{name}.npy"
     if not path.is_file():
         raise NotFound(f"no {path}: run 'dualpath features --out {folder}' again")
-    return require_tokens(np.load(path), str(path), width)
+    return require_tokens(load_array(path), str(path), width)
 
 
 def _spans(
@@ -100,12 +102,19 @@ def _spans(
     first = [0.0, 0.0]
     last = [length - 1.0 for length in lengths]
     if row["video_start"]:
-        first[0] = min(float(row["video_start"]) / steps[0], last[0])
+        first[0] = min(_seconds(row, "video_start") / steps[0], last[0])
     if row["music_start"]:
-        begin = float(row["music_start"]) + first[0] * steps[0]
+        begin = _seconds(row, "music_start") + first[0] * steps[0]
         first[1] = min(begin / steps[1], last[1])
         last[1] = min(last[1], first[1] + (last[0] - first[0]) * steps[0] / steps[1])
     return (first[0], last[0]), (first[1], last[1])
+
+
+def _seconds(row: dict[str, str], name: str) -> float:
+    value = float(row[name])
+    if not 0.0 <= value < float("inf"):
+        raise ValueError(f"{row['id']}: {name} is a second from 0 on, not {row[name]}")
+    return value
 
 
 def _stacked(
@@ -120,4 +129,6 @@ def _emotion(rows: list[dict[str, str]]) -> NDArray[np.float32] | None:
     if not all(row["valence"] and row["arousal"] for row in rows):
         return None
     points = np.array([[float(row["valence"]), float(row["arousal"])] for row in rows], np.float32)
+    if not np.isfinite(points).all():
+        raise ValueError("valence and arousal are numbers, or empty")
     return np.eye(len(EMOTION_LABELS), dtype=np.float32)[emotion_labels(points)]

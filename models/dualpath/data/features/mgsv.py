@@ -6,12 +6,12 @@ music_start and music_end (s); `vit_feature1/<video_id>.npy` [frames, width], on
 its track; pairs of one track are one group. Only the splits are needed that exist.
 """
 
-import csv
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dualpath.data.features.loading import load_array, read_rows
 from dualpath.data.features.pairs import FeaturePairs, check_pairs, require_tokens
 from kinoscore.errors import InvalidRequest, NotFound
 
@@ -27,24 +27,21 @@ def read_mgsv(folder: Path) -> FeaturePairs:
 
     Raises:
         NotFound: no split, or a feature file is missing.
-        InvalidRequest: see `check_pairs`; a column is missing, a number does not parse, widths differ.
+        InvalidRequest: see `check_pairs`; a column is missing, a number does not parse, widths differ, a file
+            cannot be read, or a moment is none of its track.
     """
     identifiers, splits, tracks, video, music = [], [], [], [], []
     for split in ("train", "val", "test"):
         table = folder / f"{split}_data.csv"
         if not table.is_file():
             continue
-        with table.open(newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
-        missing = [name for name in _COLUMNS if not rows or name not in rows[0]]
-        if missing:
-            raise InvalidRequest(f"{table} has no rows or no column {missing[0]}")
-        for row in rows:
+        for number, row in enumerate(read_rows(table, _COLUMNS), start=2):
             identifiers.append(f"{row['video_id']}+{row['music_id']}")
             splits.append(split)
             tracks.append(row["music_id"])
             video.append(_resampled(_load(folder / "vit_feature1", row["video_id"], video)))
-            music.append(_resampled(_moment(_load(folder / "ast_feature2p5", row["music_id"], music), row)))
+            windows = _load(folder / "ast_feature2p5", row["music_id"], music)
+            music.append(_resampled(_moment(windows, row, f"{table}, row {number}")))
     if not identifiers:
         raise NotFound(f"{folder} holds no train_data.csv, val_data.csv or test_data.csv")
     return check_pairs(
@@ -64,16 +61,27 @@ def _load(folder: Path, identifier: str, others: list[NDArray[np.float32]]) -> N
     path = folder / f"{identifier}.npy"
     if not path.is_file():
         raise NotFound(f"no {path}: extract it, or leave {identifier} out of the CSV")
-    return require_tokens(np.load(path), str(path), others[0].shape[1] if others else None)
+    return require_tokens(load_array(path), str(path), others[0].shape[1] if others else None)
 
 
-def _moment(windows: NDArray[np.float32], row: dict[str, str]) -> NDArray[np.float32]:
-    """The windows that begin within the moment; at least one."""
+def _moment(windows: NDArray[np.float32], row: dict[str, str], where: str) -> NDArray[np.float32]:
+    """The windows that begin within the moment; at least one.
+
+    Raises:
+        InvalidRequest: it is no moment of the track; its end may be up to a window after the last.
+    """
     try:
         start, end = float(row["music_start"]), float(row["music_end"])
     except ValueError as error:
-        raise InvalidRequest(f"{row['video_id']}: music_start and music_end are seconds: {error}") from error
-    first = min(max(int(start / MUSIC_STRIDE_SECONDS), 0), len(windows) - 1)
+        raise InvalidRequest(f"{where}: music_start and music_end are seconds: {error}") from error
+    length = len(windows) * MUSIC_STRIDE_SECONDS
+    # Not-a-number compares as False, and is refused here too.
+    if not (0.0 <= start < end and start < length and end <= length + MUSIC_STRIDE_SECONDS):
+        raise InvalidRequest(
+            f"{where}: {start:g} to {end:g} s is no moment of {row['music_id']}, which lasts {length:g} s: "
+            "correct music_start and music_end, or leave the row out"
+        )
+    first = int(start / MUSIC_STRIDE_SECONDS)
     return windows[first : max(first + 1, int(np.ceil(end / MUSIC_STRIDE_SECONDS)))]
 
 

@@ -12,14 +12,13 @@ Passages instead of whole tracks: an item is cut into consecutive passages of eq
 of 6 s that start 2 s apart. The other passages of a track are wrong answers; a track is never parted.
 """
 
-import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dualpath.data.features.loading import load_archive, load_json, read_rows
 from dualpath.data.features.pairs import FeaturePairs, check_pairs
 from kinoscore.errors import InvalidRequest, NotFound
 
@@ -31,8 +30,10 @@ LEFT_OUT = frozenset({"712", "305"})
 """305 looks like the same song as 012; 712 occurs again in the withheld test split."""
 _EVERY_2_S = ("clip_l14", "emotion6", "motion")
 _EVERY_1_S = ("scene_offset", "loudness", "note_density", "chord_root", "chord_attr")
+_AMOUNTS = ("motion", "scene_offset", "loudness", "note_density")
 _TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 _SILENCE = 1e-3
+_CLIP = 768
 
 Item = dict[str, NDArray[np.generic]]
 
@@ -63,7 +64,7 @@ def read_muvisync(folder: Path, *, trim: int = 0, passage_seconds: int = 0) -> F
     for split in ("train", "val", "test"):
         if not (folder / f"{split}.csv").is_file():
             continue
-        for identifier, key, item in _items(folder, split):
+        for identifier, key, item in _items(folder, split, len(names)):
             if identifier in LEFT_OUT and split != "test":
                 continue
             for name, part, starts in _parts(item, passage_seconds, trim):
@@ -79,14 +80,13 @@ def read_muvisync(folder: Path, *, trim: int = 0, passage_seconds: int = 0) -> F
     if not identifiers:
         raise InvalidRequest("no track is long enough for such passages: make them shorter", field="trim")
     tokens = np.stack(video)
-    clip = 768
     return check_pairs(
         FeaturePairs(
             identifiers=tuple(identifiers),
             splits=tuple(splits),
             video=tokens,
             music=np.stack(music),
-            video_blocks=(clip, tokens.shape[2] - clip),
+            video_blocks=(_CLIP, tokens.shape[2] - _CLIP),
             groups=np.array(groups, np.int64),
             match=np.ones(len(identifiers), bool),
             emotion_names=tuple(names),
@@ -100,28 +100,39 @@ def _names(folder: Path, name: str) -> list[str]:
     path = folder / name
     if not path.is_file():
         raise NotFound(f"no {path}: is {folder} a folder of muvisync?")
-    return list(json.loads(path.read_text(encoding="utf-8")))
+    names = load_json(path)
+    if not isinstance(names, list | dict) or not names:
+        raise InvalidRequest(f"{path} holds no names: fetch it again")
+    return list(names)
 
 
-def _items(folder: Path, split: str) -> list[tuple[str, str, Item]]:
+def _items(folder: Path, split: str, emotions: int) -> list[tuple[str, str, Item]]:
     """(id, key, arrays) of each item of a split."""
     table, archive = folder / f"{split}.csv", folder / f"{split}.npz"
     if not archive.is_file():
         raise NotFound(f"no {archive} beside {table}")
-    with table.open(newline="", encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines))
-    with np.load(archive) as arrays:
-        missing = [name for name in (*_EVERY_2_S, *_EVERY_1_S) if name not in arrays]
-        if missing:
-            raise InvalidRequest(f"{archive} has no array {missing[0]}")
-        whole = {name: arrays[name] for name in (*_EVERY_2_S, *_EVERY_1_S)}
-    if whole["clip_l14"].ndim != 2 or whole["clip_l14"].shape[1] != 768:
-        raise InvalidRequest(f"{archive}: clip_l14 is of shape {whole['clip_l14'].shape}, not [n, 768]")
+    rows = read_rows(table, ("id", "seconds", "key"))
+    whole = load_archive(archive, (*_EVERY_2_S, *_EVERY_1_S))
+    widths = {"clip_l14": (_CLIP,), "emotion6": (emotions,)}
+    for name, values in whole.items():
+        if values.shape[1:] != widths.get(name, ()) or not values.ndim:
+            wanted = ", ".join(["n", *map(str, widths.get(name, ()))])
+            raise InvalidRequest(
+                f"{archive}: {name} is of shape {values.shape}, not [{wanted}]: fetch it again"
+            )
+        if not np.isfinite(np.asarray(values, np.float32)).all() or (name in _AMOUNTS and (values < 0).any()):
+            raise InvalidRequest(f"{archive}: {name} holds NaN, infinity, or less than 0: fetch it again")
     try:
         lengths = [int(row["seconds"]) for row in rows]
-        facts = [(row["id"], row["key"]) for row in rows]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvalidRequest(f"{table}: columns id, seconds and key are needed ({error})") from error
+    except ValueError as error:
+        raise InvalidRequest(f"{table}: seconds are whole numbers ({error})") from error
+    facts = [(row["id"], row["key"]) for row in rows]
+    for identifier, key in facts:
+        tonic, _, mode = key.partition(" ")
+        if tonic not in _TONICS or mode not in ("major", "minor"):
+            raise InvalidRequest(
+                f"{table}: a key is a tonic and a mode such as 'C# minor', not {key!r} as of {identifier}"
+            )
     for name, values in whole.items():
         expected = sum(length // 2 for length in lengths) if name in _EVERY_2_S else sum(lengths)
         if len(values) != expected:
@@ -190,8 +201,6 @@ def _music_tokens(
     chord, roots relative to the key, mode."""
     starts = 2 * video_starts
     tonic, _, mode = key.partition(" ")
-    if tonic not in _TONICS or mode not in ("major", "minor"):
-        raise InvalidRequest(f"a key is a tonic and a mode such as 'C# minor', not {key!r}")
     root = np.asarray(item["chord_root"], np.int64)
     relative = np.where(root > 0, (root - 1 - _TONICS.index(tonic)) % 12, 12)
     attribute = np.clip(np.asarray(item["chord_attr"], np.int64), 0, attributes - 1)

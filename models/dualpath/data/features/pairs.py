@@ -95,12 +95,19 @@ class FeaturePairs:
         return self if self.match.all() else self.rows(np.flatnonzero(self.match))
 
     def digest(self) -> str:
-        """A short hash of all rows; results of other data are not mixed with these."""
-        content = hashlib.sha256("\n".join(self.identifiers).encode())
-        for values in (self.video, self.music, self.groups, self.match):
+        """A short hash of everything here; results of other data are not mixed with these."""
+        more = self.more_music
+        words = (self.identifiers, self.splits, self.video_blocks, self.emotion_names, self.emotion_is_score)
+        content = hashlib.sha256(repr(words).encode())
+        for values in (
+            *(self.video, self.music, self.groups, self.match, self.video_emotion, self.music_emotion),
+            *(() if more is None else (more.tokens, more.emotion)),
+        ):
+            if values is None:
+                content.update(b"none")
+                continue
+            content.update(repr((values.dtype.str, values.shape)).encode())
             content.update(np.ascontiguousarray(values).tobytes())
-        if self.more_music is not None:
-            content.update(np.ascontiguousarray(self.more_music.tokens).tobytes())
         return content.hexdigest()[:12]
 
 
