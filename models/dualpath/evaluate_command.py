@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dualpath.config import EMOTION_LABELS, TrainingConfig, check_number
+from dualpath.feature_run_commands import evaluate_feature_run
 from dualpath.opening import open_data
 from dualpath.progress import Bar
 from kinoscore.errors import InvalidRequest
@@ -54,6 +55,8 @@ def evaluate(
     the same (pooled pictures correlate by .95, or mel spectra by .85; copies shifted in time are not found),
     are left out of each other's galleries.
 
+    A run of `fit --features` is measured on features of the same layout, a whole split in one gallery.
+
     RUN/evaluation-SPLIT.json receives all figures with the name and the digest of the data, and
     RUN/model-card.md is written anew.
     """
@@ -81,11 +84,10 @@ def evaluate(
     torch.set_num_threads(threads)
     folder = RunFolder(run)
     if folder.heads.is_file():
-        raise InvalidRequest(
-            f"{run} holds heads on features, which cannot read media: its summary.json has their validation "
-            "score, and 'dualpath benchmark' compares the method, trained anew, with others",
-            field="run",
-        )
+        if gallery is not None or plots is not None:
+            raise InvalidRequest("--gallery and --plot have no effect on a run on features: leave them out")
+        evaluate_feature_run(run, data, split, threads)
+        return
     network, weights = folder.load_best(), folder.read_json("summary")["weights"]
     source = open_data(data, (split,), cache, threads)
     index = source.splits[split]

@@ -1,4 +1,4 @@
-"""`dualpath fit --features` and `dualpath export` of such a run."""
+"""`dualpath fit --features`, and `dualpath evaluate` and `dualpath export` of such a run."""
 
 import datetime
 import sys
@@ -10,9 +10,10 @@ import click
 from dualpath.config_file import training_numbers
 from kinoscore.errors import InvalidRequest
 
-__all__ = ["export_feature_run", "fit_on_features"]
+__all__ = ["evaluate_feature_run", "export_feature_run", "fit_on_features"]
 
 _TRIALS = 4
+_SPLIT_NAMES = {"train": "train", "validation": "val", "test": "test"}
 _SWITCHES = ("shared_encoder", "decoders", "emotion_path", "key_frames", "channel_attention", "fusion")
 _USED = {"data", "run_path", "features", "seed", "threads", "distinguish", "polarity_factor", *_SWITCHES}
 
@@ -50,10 +51,6 @@ def fit_on_features(options: dict[str, Any], given: set[str]) -> None:
             "--polarity-factor has no effect with --no-emotion-path: leave one of them out",
             field="polarity_factor",
         )
-    if not 0.0 <= options["polarity_factor"] < float("inf"):
-        raise InvalidRequest(
-            f"--polarity-factor is 0 or more, not {options['polarity_factor']}", field="polarity_factor"
-        )
     torch.set_num_threads(options["threads"])
     method = DualPath(
         "dual-path",
@@ -77,6 +74,38 @@ def fit_on_features(options: dict[str, Any], given: set[str]) -> None:
         f"validation {100 * summary['validation_score']:.2f} ({summary['task']}), "
         f"trained on {summary['training_pairs']} pairs"
     )
+
+
+def evaluate_feature_run(run: Path, data: Path, split: str, threads: int) -> None:
+    """Prints the figures of a run on features, on one split of the same layout, and keeps them in the run.
+
+    Raises:
+        InvalidRequest: the split has no rows, or the features are others than the run's.
+    """
+    import numpy as np
+    import torch
+
+    from dualpath.benchmark.feature_run import load_feature_model, measure_features
+    from dualpath.benchmark.tables import as_text
+    from dualpath.data.features.layouts import layout_named
+    from dualpath.training.run_folder import RunFolder
+
+    torch.set_num_threads(threads)
+    folder = RunFolder(run)
+    model = load_feature_model(folder)
+    pairs = layout_named(model.layout).read(data)
+    chosen = np.flatnonzero(np.array(pairs.splits) == _SPLIT_NAMES[split])
+    if not len(chosen):
+        there = " or ".join(name for name, short in _SPLIT_NAMES.items() if short in pairs.splits)
+        raise InvalidRequest(f"no rows are of the split {split}: use --split {there}", field="split")
+    measured = {"name": data.resolve().name, "digest": pairs.digest()}
+    is_same = folder.read_json("config")["data"].get("digest") == measured["digest"]
+    rows = measure_features(model, pairs.rows(chosen))
+    click.echo(f"{measured['name']}, {split}, {len(chosen)} rows")
+    if split != "test" and is_same:
+        click.echo("the run was trained with these rows: the figures flatter it")
+    click.echo(as_text(rows))
+    folder.write_json(f"evaluation-{split}", {"data": measured, "rows": rows})
 
 
 def export_feature_run(run: Path, repository: Path, note: str, target: str) -> None:

@@ -6,7 +6,7 @@ summary.json   validation score and settings of every trial
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,19 +14,22 @@ import torch
 from numpy.typing import NDArray
 
 from dualpath.benchmark.folds import Fold, require_enough, validation_part
-from dualpath.benchmark.tasks import task_of
+from dualpath.benchmark.results import Unit
+from dualpath.benchmark.tables import Row, match_rows, retrieval_rows
+from dualpath.benchmark.tasks import Matching, task_of
 from dualpath.benchmark.tuning import fit_within_budget
 from dualpath.data.features.pairs import FeaturePairs
 from dualpath.data.features.prepare import Preparation, fit_preparation
 from dualpath.methods.agreement import tells_emotion
-from dualpath.methods.dual_path import DualPath
+from dualpath.methods.dual_path import DualPath, similarities_by_path
 from dualpath.networks.feature_paths import FeatureDualPath, FeaturePathsConfig
 from dualpath.training.run_folder import RunFolder
 from kinoscore.errors import FailedPrecondition, InvalidRequest
 
-__all__ = ["FeatureModel", "fit_features", "load_feature_model"]
+__all__ = ["FeatureModel", "fit_features", "load_feature_model", "measure_features"]
 
 _EXAMPLES = 8
+_METHOD = DualPath()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +49,38 @@ class FeatureModel:
     emotion_names: tuple[str, ...]
     video_examples: NDArray[np.float32]
     music_examples: NDArray[np.float32]
+
+    def similarity(self, video: NDArray[np.float32], music: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Fitted`; of prepared tokens."""
+        scores = similarities_by_path(self.network, video, music)
+        result: NDArray[np.float32] = np.sum(
+            [share * scores[name] for name, share in self.shares.items()], axis=0
+        )
+        return result
+
+
+def measure_features(model: FeatureModel, pairs: FeaturePairs) -> list[Row]:
+    """The figures of a run on the pairs given, and those of chance.
+
+    Raises:
+        InvalidRequest: the tokens are not those of the run's features, or too few to measure.
+    """
+    known = (model.video_examples.shape[1:], model.music_examples.shape[1:])
+    if (pairs.video.shape[1:], pairs.music.shape[1:]) != known:
+        raise InvalidRequest(
+            f"tokens of these features are {pairs.video.shape[1:]} and {pairs.music.shape[1:]}, those of the "
+            f"run {known[0]} and {known[1]}: they were extracted in another way",
+            field="data",
+        )
+    task = task_of(pairs)
+    if not task.enough(pairs.match):
+        raise InvalidRequest(f"{len(pairs)} rows are too few to measure", field="data")
+    rows = task.rows(model.preparation.apply(replace(pairs, more_music=None)))
+    unit = Unit(_METHOD.name, 0, 0, list(rows.identifiers), task.measure(model, rows), {}, [], 0.0)
+    if isinstance(task, Matching):
+        return match_rows([unit], [_METHOD], pairs)
+    groups = dict(zip(rows.identifiers, rows.groups.tolist(), strict=True))
+    return retrieval_rows([unit], [_METHOD], groups=groups)
 
 
 def fit_features(

@@ -21,7 +21,7 @@ from dualpath.networks.canonical import Canonical, canonical_directions
 from dualpath.networks.feature_paths import FeatureDualPath, FeaturePathsConfig, FeatureSide
 from dualpath.training.features import FeatureTraining, train_on_rows
 
-__all__ = ["DualPath", "Scores", "path_similarities"]
+__all__ = ["DualPath", "Scores", "path_similarities", "similarities_by_path"]
 
 _TEMPERATURE = 0.2
 _NEUTRAL_BAND = 0.1
@@ -44,6 +44,19 @@ def path_similarities(network: FeatureDualPath, video: FeatureSide, music: Featu
     if network.use_emotion:
         scores["agreement"] = torch.softmax(video.logits, dim=1) @ torch.softmax(music.logits, dim=1).T
     return scores
+
+
+def similarities_by_path(
+    network: FeatureDualPath, video: NDArray[np.float32], music: NDArray[np.float32]
+) -> dict[str, NDArray[np.float32]]:
+    """Those of `path_similarities`, and of content and emotion alone, from prepared tokens [n, t, d]."""
+    with torch.no_grad():
+        left = network.encode_video(torch.from_numpy(video))
+        right = network.encode_music(torch.from_numpy(music))
+        scores = path_similarities(network, left, right)
+        scores["content"] = left.content @ right.content.T
+        scores["emotion"] = left.emotion @ right.emotion.T
+    return {name: values.numpy() for name, values in scores.items()}
 
 
 class DualPath:
@@ -168,13 +181,8 @@ class FittedDualPath:
 
     def paths(self, video: NDArray[np.float32], music: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """Every path's own similarities, [n, m] each."""
-        with torch.no_grad():
-            left = self.network.encode_video(torch.from_numpy(video))
-            right = self.network.encode_music(torch.from_numpy(music))
-            scores = path_similarities(self.network, left, right)
-            scores["content"] = left.content @ right.content.T
-            scores["emotion"] = left.emotion @ right.emotion.T
-        return {name: values.numpy() for name, values in scores.items() if name in self._weights}
+        scores = similarities_by_path(self.network, video, music)
+        return {name: values for name, values in scores.items() if name in self._weights}
 
     def similarity(self, video: NDArray[np.float32], music: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Fitted`."""

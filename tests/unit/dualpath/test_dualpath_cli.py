@@ -120,11 +120,12 @@ def test_a_run_that_is_there_is_refused_before_anything_is_decoded(tmp_path: Pat
     assert "holds a run already (last.pt): --resume goes on with it" in message
 
 
-def test_a_run_on_features_is_not_evaluated_on_media(tmp_path: Path, dualpath) -> None:
+def test_a_run_on_features_has_one_gallery_and_no_figures_to_draw(tmp_path: Path, dualpath) -> None:
     (tmp_path / "features.pt").write_bytes(b"heads")
-    status, _, message = dualpath("evaluate", tmp_path, "--data", tmp_path)
-    assert status == 1
-    assert "holds heads on features" in message
+    for option in (("--gallery", "100"), ("--plot", tmp_path / "plots")):
+        status, _, message = dualpath("evaluate", tmp_path, "--data", tmp_path, *option)
+        assert status == 1
+        assert "have no effect on a run on features" in message
 
 
 @pytest.mark.parametrize(

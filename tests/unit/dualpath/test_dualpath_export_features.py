@@ -9,7 +9,8 @@ import onnxruntime
 import pytest
 
 from dualpath.benchmark import feature_run
-from dualpath.benchmark.feature_run import fit_features, load_feature_model
+from dualpath.benchmark.feature_run import fit_features, load_feature_model, measure_features
+from dualpath.benchmark.tasks import Retrieval
 from dualpath.data.features.layouts import LAYOUTS, layout_named
 from dualpath.data.features.pairs import FeaturePairs
 from dualpath.data.features.prepare import fit_preparation
@@ -75,6 +76,29 @@ def test_the_exported_heads_rank_raw_tokens_as_the_trained_method(
     prepared = fit_preparation(pairs).apply(pairs)
     expected = kept[0].fitted.similarity(prepared.video, prepared.music)
     np.testing.assert_allclose(ours, expected, atol=2e-3)
+
+
+def test_a_run_is_measured_as_the_benchmark_measures_its_method(run: RunFolder, pairs: FeaturePairs) -> None:
+    model = load_feature_model(run)
+    both, *_, chance = measure_features(model, pairs)
+    rows = Retrieval().rows(model.preparation.apply(pairs))
+    ranks = np.concatenate(list(Retrieval().measure(model, rows).values()))
+    assert both["R@10"] == 100.0 * (ranks <= 10).mean() > 2 * chance["R@10"]
+    assert both["R@10 low"] <= both["R@10"] <= both["R@10 high"]
+    assert both["gallery"] == str(len(pairs))
+
+
+def test_features_of_another_kind_are_not_measured(run: RunFolder, made_up_features) -> None:
+    with pytest.raises(InvalidRequest, match="extracted in another way"):
+        measure_features(load_feature_model(run), made_up_features(40, video_width=60))
+
+
+def test_rows_that_match_or_not_are_measured_by_the_area(made_up_features, tmp_path: Path) -> None:
+    pairs = made_up_features(120, labelled=True)
+    folder = RunFolder(tmp_path / "run")
+    fit_features(folder, "emomv", pairs, _Quick(), trials=1, seed=1)
+    figures, chance = measure_features(load_feature_model(folder), pairs)
+    assert figures["AUC"] > chance["AUC"] == 50.0
 
 
 def test_the_manifest_names_every_feature_with_its_width_and_rate(run: RunFolder, tmp_path: Path) -> None:
@@ -229,7 +253,7 @@ def test_the_polarity_factor_is_what_is_tried(tmp_path: Path, dualpath) -> None:
     for value in ("-1", "nan", "inf"):
         status, _, message = dualpath(*fit, "--polarity-factor", value)
         assert status == 1
-        assert "--polarity-factor is 0 or more" in message
+        assert "--polarity-factor is a number, 0 or more" in message
     status, _, message = dualpath(*fit, "--polarity-factor", "0.5", "--no-emotion-path")
     assert status == 1
     assert "--polarity-factor has no effect with --no-emotion-path" in message
