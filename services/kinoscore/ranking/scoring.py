@@ -12,6 +12,7 @@ it acts in training.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +41,8 @@ class Blocks:
     def total(self) -> int:
         return self.fused + self.content + self.emotion
 
-    def split(self, vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-        """Float32 [n, total] as the blocks fused, content and emotion."""
+    def split(self, vectors: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        """[..., total] as the blocks fused, content and emotion."""
         emotion = self.fused + self.content
         return vectors[..., : self.fused], vectors[..., self.fused : emotion], vectors[..., emotion:]
 
@@ -74,13 +75,19 @@ def cosines(
     """The cosine of each window with each passage: float64 [3, windows, passages], fused, content,
     emotion.
     """
-    pairs = zip(blocks.split(windows), blocks.split(passages), strict=True)
-    return np.stack([left.astype(np.float64) @ right.astype(np.float64).T for left, right in pairs])
+    pairs = zip(
+        blocks.split(windows.astype(np.float64)), blocks.split(passages.astype(np.float64)), strict=True
+    )
+    return np.stack([left @ right.T for left, right in pairs])
 
 
 def similarity(cosine: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:
     """The weighted mean of cosines [3, ...] over their first axis, within -1 to 1."""
-    return np.tensordot(weights.as_array() / weights.total, cosine, axes=1)
+    fused, content, emotion = cosine
+    mean: NDArray[np.float64] = (
+        weights.fused * fused + weights.content * content + weights.emotion * emotion
+    ) / weights.total
+    return mean
 
 
 def polarity(valence: NDArray[np.float64], centre: float, neutral_band: float) -> NDArray[np.float64]:

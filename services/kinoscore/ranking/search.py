@@ -376,10 +376,11 @@ def _at_best_passages(
         cosine: [3, all passages], of fused, content and emotion.
         agreement: [all passages].
     """
+    scored = agreement.tolist()
     best = []
     start = 0
     for own in tracks.values():
-        best.append(start + int(agreement[start : start + len(own)].argmax()))
+        best.append(max(range(start, start + len(own)), key=scored.__getitem__))
         start += len(own)
     passages = [passage for own in tracks.values() for passage in own]
     values = np.vstack([agreement, cosine])[:, best]

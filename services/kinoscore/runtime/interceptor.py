@@ -1,6 +1,7 @@
 """What surrounds every request: identity, admission, a deadline, errors turned into statuses, a log line."""
 
 import asyncio
+import itertools
 import logging
 import re
 import secrets
@@ -22,6 +23,9 @@ __all__ = ["RequestInterceptor"]
 _logger = logging.getLogger(__name__)
 _OURS = "/kinoscore."
 _RETRY_SECONDS = 1
+# Tokens that nobody can guess, without asking the system for randomness at every request.
+_SECRET = secrets.token_hex(16)
+_numbers = itertools.count()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 _REBUILD: dict[tuple[bool, bool], Callable[..., Any]] = {
@@ -151,7 +155,8 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
 def _identity(requested_id: str | None) -> RequestIdentity:
     wellformed = requested_id is not None and _REQUEST_ID.fullmatch(requested_id)
     return RequestIdentity(
-        id=requested_id if requested_id and wellformed else secrets.token_hex(16), token=secrets.token_hex(16)
+        id=requested_id if requested_id and wellformed else secrets.token_hex(16),
+        token=f"{_SECRET}.{next(_numbers)}",
     )
 
 
