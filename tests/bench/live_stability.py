@@ -8,7 +8,7 @@ first seconds, in which the window fills and a better list may have to wait for 
 apart.
 
 The scenes are of styles that the model has not seen, and not those on which margin, hold and window were
-tuned (validation styles, seeds 20000 to 20039). The plot shows each clip: what the list scores now, the
+tuned (validation styles, seeds from 20000 on). The plot shows each clip: what the list scores now, the
 emotion over the window, the cut, and the changes.
 """
 
@@ -27,6 +27,8 @@ from xml.sax.saxutils import escape
 import numpy as np
 from harness import arguments, conditions, cores, progress, running_server, show
 from live_material import generated_library, scene, store_library, stream
+from material import encoded_passages
+from numpy.typing import NDArray
 
 from kinoscore import Client, LiveUpdate
 from kinoscore.inference import ModelRepository, default_repository
@@ -36,6 +38,7 @@ SPLIT = "test"
 FIRST_SEED = 30_000
 APART = 0.8
 """How far two scenes of a joined clip lie apart in valence and arousal, each -1 to 1."""
+SUFFIXES = {".flac", ".mp3", ".ogg", ".wav"}
 SETTLED_SECONDS = 6.0
 WITHIN_SECONDS = 6.0
 
@@ -110,6 +113,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=24.0, help="of a scene (default: 24)")
     parser.add_argument("--tracks", type=int, default=300, help="in the library (default: 300)")
     parser.add_argument("-k", type=int, default=10, help="tracks in the list (default: 10)")
+    parser.add_argument("--music", type=Path, help="a folder of tracks to be the library instead")
     parser.add_argument("--margin", type=float, help="kinoscore's own when not given")
     parser.add_argument("--hold", type=float, help="seconds; kinoscore's own when not given")
     parser.add_argument("--window", type=float, help="seconds; kinoscore's own when not given")
@@ -138,7 +142,10 @@ def main() -> None:
     wishes = {"k": options.k, "margin": options.margin}
     wishes |= {"hold_seconds": options.hold, "window_seconds": options.window}
     with running_server(options.repository) as server:
-        library = generated_library(server.address, manifest, options.tracks, options.library)
+        if options.music:
+            library = recorded_library(server.address, options.music)
+        else:
+            library = generated_library(server.address, manifest, options.tracks, options.library)
         store_library(library, server.address, manifest)
         progress("streaming")
         courses = []
@@ -148,6 +155,13 @@ def main() -> None:
                 courses.append(Course(name, cut, [Moment.of(update) for update in updates]))
     options.plot.write_text(plot(courses))
     report(options, found, courses, len(library))
+
+
+def recorded_library(address: str, folder: Path) -> list[NDArray[np.float32]]:
+    """The passages of all tracks of a folder and those in it, as `generated_library`."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES)
+    progress(f"encoding {len(paths)} tracks")
+    return list(encoded_passages(paths, address))
 
 
 def draw_scenes(seed: int, clips: int) -> tuple[list[tuple[int, int]], list[int]]:
@@ -179,7 +193,7 @@ def report(options: Namespace, found: dict[str, Any], courses: Sequence[Course],
     delays = [delay for course in joined for delay in course.delays()]
     after = [one.score for course in courses for one in course.moments if one.seconds > SETTLED_SECONDS]
     rows = [
-        ("library", f"{tracks} generated tracks; lists of {options.k}"),
+        ("library", f"{tracks} {'recorded' if options.music else 'generated'} tracks; lists of {options.k}"),
         ("joined clips", _tally(joined)),
         ("  cuts without a change", f"{sum(not course.delays() for course in joined)}"),
         ("  cuts with more than one", f"{sum(len(course.delays()) > 1 for course in joined)}"),

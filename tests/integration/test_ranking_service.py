@@ -330,6 +330,17 @@ async def test_passing_requests_get_the_answers_of_others_before_and_after_a_wri
     assert "new" in ids(await service.search(query, is_passing=True, k=40))
 
 
+async def test_passing_requests_learn_what_the_tracks_score_that_may_be_named(service: Service) -> None:
+    for number in range(12):
+        await service.add(f"t{number:02d}", [service.vector(number), service.vector(100 + number)])
+    request = {"k": 12, "filter": 'NOT track_id IN ("t00", "t05")'}
+    passing = await service.search(service.vector(7), is_passing=True, **request)
+    scores = [hit.score for hit in passing.hits]
+    assert len(scores) == 10
+    assert passing.typical_score == pytest.approx(np.mean(scores), abs=1e-4)
+    assert not (await service.search(service.vector(7), **request)).HasField("typical_score")
+
+
 async def test_the_same_request_gets_the_same_bytes_from_the_cache_and_without(service: Service) -> None:
     for number in range(12):
         await service.add(f"t{number:02}", [service.vector(number)])

@@ -10,14 +10,15 @@ All of it holds for one version of a catalogue; rows of older versions are no lo
 """
 
 import asyncio
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kinoscore.ranking.filters import Filter
+from kinoscore.ranking.least_recent import LeastRecent
 from kinoscore.ranking.recalled import RecalledRows
 from kinoscore.ranking.rows import Passage, TrackRecord
 from kinoscore.ranking.scoring import Blocks, Weights, to_query
@@ -38,48 +39,14 @@ MOST_ASKED = 2048
 """Rows that are asked for so that others need not ask."""
 ROUNDING = 1e-6
 
-Value = TypeVar("Value")
-
-
-class _LeastRecent(Generic[Value]):
-    """Values by key; the least recently used go first.
-
-    Args:
-        most: how much all of them may weigh.
-        weight: of a value, by itself 1.
-    """
-
-    def __init__(self, most: int, weight: Callable[[Value], int] = lambda value: 1) -> None:
-        self._most = most
-        self._weight = weight
-        self._total = 0
-        self._values: OrderedDict[tuple[object, ...], tuple[int, Value]] = OrderedDict()
-
-    def get(self, key: tuple[object, ...]) -> Value | None:
-        held = self._values.get(key)
-        if held is None:
-            return None
-        self._values.move_to_end(key)
-        return held[1]
-
-    def put(self, key: tuple[object, ...], value: Value) -> None:
-        """Keeps a value, or weighs it anew. One that is too heavy by itself stays until the next comes."""
-        before, _ = self._values.pop(key, (0, None))
-        weight = self._weight(value)
-        self._values[key] = weight, value
-        self._total += weight - before
-        while self._total > self._most and len(self._values) > 1:
-            _, (lightened, _) = self._values.popitem(last=False)
-            self._total -= lightened
-
 
 class KnownRows:
     """Reads tracks and passages once for each version of their catalogue."""
 
     def __init__(self, store: MilvusStore) -> None:
         self._store = store
-        self._passages = _LeastRecent[Passage](MOST_ROWS)
-        self._records = _LeastRecent[TrackRecord](MOST_ROWS)
+        self._passages = LeastRecent[Passage](MOST_ROWS)
+        self._records = LeastRecent[TrackRecord](MOST_ROWS)
 
     async def records(
         self, catalogue: str, version: int, track_ids: Iterable[str], deadline: Deadline
@@ -122,7 +89,7 @@ class Place:
 
     catalogue: str
     version: int
-    condition: object
+    condition: Filter | None
     weights: Weights
 
     def key(self) -> tuple[object, ...]:
@@ -176,7 +143,7 @@ class Neighbours:
     def __init__(self, rows: KnownRows, blocks: Blocks) -> None:
         self._rows = rows
         self._blocks = blocks
-        self._searches = _LeastRecent[_Searches](MOST_KEPT_ROWS, _Searches.weight)
+        self._searches = LeastRecent[_Searches](MOST_KEPT_ROWS, _Searches.weight)
 
     def asking(self, place: Place) -> asyncio.Lock:
         """To be held by who searches: what one finds may be what others would have asked for."""

@@ -33,6 +33,7 @@ from kinoscore.ranking.scoring import (
     to_query,
 )
 from kinoscore.ranking.store import Found, MilvusStore
+from kinoscore.ranking.typical import TypicalScores
 from kinoscore.runtime.deadline import Deadline
 from kinoscore.v1 import common_pb2
 
@@ -118,6 +119,7 @@ class TrackSearch:
         self._hop_seconds = manifest.music.passage_hop_seconds
         self._rows = KnownRows(store)
         self._neighbours = Neighbours(self._rows, self._blocks)
+        self._typical_scores = TypicalScores(store, self._rows, self._blocks)
 
     async def rank(self, query: Query, deadline: Deadline) -> list[Ranked]:
         """At most `k` tracks, the best first; equal scores in order of track id."""
@@ -142,6 +144,14 @@ class TrackSearch:
         stored, metadata = await self._read(query, wanted, deadline)
         ranked = self._scored(query, stored, metadata)
         return sorted(ranked, key=lambda one: (-one.score, one.metadata.track_id))
+
+    async def typical_score(self, query: Query, deadline: Deadline) -> float | None:
+        """What the tracks that the filter lets pass score on average; None where there are none, or where
+        nothing is kept of the query.
+        """
+        if query.place is None:
+            return None
+        return await self._typical_scores.score(query.place, query.clip.vector, deadline)
 
     async def _read(
         self, query: Query, wanted: Mapping[str, Iterable[int]], deadline: Deadline

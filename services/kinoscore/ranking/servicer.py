@@ -235,7 +235,10 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
             for rank, one in enumerate([*ranked, *compared], start=1)
         ]
         return ranking_pb2.SearchTracksResponse(
-            space=self._manifest.space, hits=hits[: len(ranked)], compared=hits[len(ranked) :]
+            space=self._manifest.space,
+            hits=hits[: len(ranked)],
+            compared=hits[len(ranked) :],
+            typical_score=await self._search.typical_score(query, deadline),
         )
 
     async def _centre(self, catalogue: str, version: int | None, deadline: Deadline) -> float:

@@ -22,7 +22,7 @@ from kinoscore.recommend.backends import LOST, Backends
 from kinoscore.recommend.fusing import fused
 from kinoscore.recommend.resuming import SavedSessions, new_session_id
 from kinoscore.recommend.spaces import space_to_search_in
-from kinoscore.recommend.stability import Changes, StableList
+from kinoscore.recommend.stability import Changes, StableList, lead_of_best
 from kinoscore.recommend.stream_encoder import WINDOW_SECONDS, StreamEncoder
 from kinoscore.recommend.wishes import check_filter, check_weights, first_settings
 from kinoscore.runtime.deadline import Deadline
@@ -226,7 +226,7 @@ class _Session:
         self._wishes = wishes
         # What the list was found with; a resumed one perhaps with something else.
         self._proven = replace(wishes, filter=state.filter, weights=state.weights)
-        margin = settings.margin if settings.HasField("margin") else 0.4
+        margin = settings.margin if settings.HasField("margin") else 0.7
         hold_seconds = settings.hold_seconds if settings.HasField("hold_seconds") else 2.0
         self._list = StableList(
             wishes.k,
@@ -240,6 +240,8 @@ class _Session:
         self._list.pin(state.pinned_track_id)
         self._hits = {hit.track.track_id: hit for hit in state.hits}
         self._told = self._list.tracks
+        # Until it is known: what has nothing in common.
+        self._typical_score = 0.0
         self._query: list[common_pb2.Embedding] = []
         self._update = recommend_pb2.RecommendLiveResponse(space=self._space)
         self._has_changed = False
@@ -443,9 +445,13 @@ class _Session:
         # Where fewer came than were asked for, no others may be named.
         elif len(found.hits) == count:
             hits |= {hit.track.track_id: hit for hit in found.compared}
+        if found.HasField("typical_score"):
+            self._typical_score = found.typical_score
+        scores = {track: hit.score for track, hit in hits.items()}
         self._list.look(
             stream_seconds,
-            {track: hit.score for track, hit in hits.items()},
+            scores,
+            lead=lead_of_best(scores.values(), wishes.k, self._typical_score),
             # What a silent store cannot be asked for is not known to be gone.
             is_complete=not found.stale,
         )

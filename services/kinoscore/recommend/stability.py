@@ -7,10 +7,32 @@ it could be, at every look, for a hold time; in between, scores may do what they
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Changes", "Departure", "StableList"]
+__all__ = ["Changes", "Departure", "StableList", "lead_of_best"]
 
 # Margins by which a single track must be ahead.
 _FAR_AHEAD = 3.0
+# Tracks that lie closer together are all alike.
+_LEAST_LEAD = 0.03
+
+
+def lead_of_best(scores: Iterable[float], size: int, typical: float) -> float:
+    """What sets a list of the best tracks apart from one drawn at random: the difference of their scores, for
+    each place that could change hands. Our choice.
+
+    Args:
+        scores: of all tracks, or of the best: at least twice as many as the list holds.
+        size: tracks in the list.
+        typical: the mean score of all tracks.
+    """
+    ordered = sorted(scores, reverse=True)
+    best = ordered[:size]
+    if not best:
+        return _LEAST_LEAD
+    # Where all tracks are in the list, only their order is in question.
+    lead = best[0] - typical
+    if places := min(len(best), len(ordered) - len(best)):
+        lead = (sum(best) - len(best) * typical) / places
+    return max(_LEAST_LEAD, lead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +98,16 @@ class StableList:
 
     Args:
         size: tracks in the list.
-        margin: how much better, in scores.
+        margin: how much better, as a part of the lead of the best tracks (`lead_of_best`).
         hold_seconds: for how long.
         settling_seconds: how much of a stream tells what it is like; 0 where the first look does.
     """
 
     def __init__(self, size: int, margin: float, hold_seconds: float, settling_seconds: float = 0.0) -> None:
         self.size = size
-        self._margin = margin
+        self._relative_margin = margin
+        # In scores, as of the last look.
+        self._margin = 0.0
         self._hold_seconds = hold_seconds
         self._settling_seconds = settling_seconds
         self._is_settling = settling_seconds > 0
@@ -139,16 +163,18 @@ class StableList:
         self._tracks = [track for track in self._tracks if track == self._pinned]
         self._behind_since = self._outrun_since = self._disordered_since = None
 
-    def look(self, seconds: float, scores: Mapping[str, float], *, is_complete: bool) -> None:
+    def look(self, seconds: float, scores: Mapping[str, float], *, lead: float, is_complete: bool) -> None:
         """Takes the scores of this moment.
 
         Args:
             seconds: not before the last look's.
             scores: of the best tracks now. A track of the list that is not among them is at most as good as
                 the worst of them.
+            lead: of the best tracks.
             is_complete: whether these are all that may be named: tracks of the list that are not among them
                 leave at once, the pinned one excepted.
         """
+        self._margin = self._relative_margin * lead
         allowed = {track: score for track, score in scores.items() if track not in self._skipped}
         floor = min(allowed.values(), default=0.0)
         before = self.tracks

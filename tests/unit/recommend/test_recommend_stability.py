@@ -1,15 +1,16 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kinoscore.recommend.stability import Changes, StableList
+from kinoscore.recommend.stability import Changes, StableList, lead_of_best
 
 IDS = [f"t{number}" for number in range(8)]
 SCORES = st.dictionaries(st.sampled_from(IDS), st.floats(-1, 1), min_size=1)
 
 
 def look(stable: StableList, seconds: float, **scores: float) -> tuple[str, ...]:
-    stable.look(seconds, scores, is_complete=False)
+    stable.look(seconds, scores, lead=1.0, is_complete=False)
     return stable.tracks
 
 
@@ -52,11 +53,11 @@ def test_one_look_below_the_margin_begins_the_wait_anew() -> None:
 def test_noise_within_the_margin_never_changes_the_list(noise: list[list[float]]) -> None:
     stable = StableList(3, 0.1, 0.0)
     base = {track: -0.001 * number for number, track in enumerate(IDS)}
-    stable.look(0.0, base, is_complete=False)
+    stable.look(0.0, base, lead=1.0, is_complete=False)
     settled = stable.tracks
     for second, shifts in enumerate(noise, 1):
         scores = {track: 0.9 * shift for track, shift in zip(IDS, shifts, strict=True)}
-        stable.look(float(second), scores, is_complete=False)
+        stable.look(float(second), scores, lead=1.0, is_complete=False)
         assert stable.tracks == settled
 
 
@@ -76,7 +77,7 @@ def test_a_full_list_changes_when_the_best_or_one_far_ahead_were_better_for_the_
         shortfall = (sum(best) - sum(inside)) / places if places else 0.0
         ahead = max((known[track] for track in outside), default=-2.0) - min(inside, default=2.0)
         history.append((float(second), shortfall, ahead))
-        stable.look(float(second), scores, is_complete=False)
+        stable.look(float(second), scores, lead=1.0, is_complete=False)
         assert len(set(stable.tracks)) == len(stable.tracks) <= size
         entered = set(stable.tracks) - set(before)
         if len(before) == size and entered:
@@ -113,7 +114,7 @@ def test_a_scene_that_follows_another_renews_the_list_once_whatever_the_noise(
             track: (1 - share) * FIRST[track] + share * SECOND[track] + shift
             for track, shift in zip(IDS, shifts, strict=True)
         }
-        stable.look(float(second), scores, is_complete=True)
+        stable.look(float(second), scores, lead=1.0, is_complete=True)
         if second and stable.tracks != before:
             changed.append(second)
     assert len(changed) == 1
@@ -170,7 +171,7 @@ def test_pinned_stays_and_skipped_never_comes_again(looks: list[dict[str, float]
         if second == 2:
             stable.pin("t0")
             stable.skip("t1")
-        stable.look(float(second), scores, is_complete=second % 3 == 0)
+        stable.look(float(second), scores, lead=1.0, is_complete=second % 3 == 0)
         if second >= 2:
             assert "t0" in stable.tracks
             assert "t1" not in stable.tracks
@@ -200,7 +201,7 @@ def test_a_scene_that_leaves_the_pinned_track_says_since_when() -> None:
 def test_a_track_that_may_no_longer_be_named_leaves_at_once() -> None:
     stable = StableList(2, 0.1, 5.0)
     look(stable, 0.0, a=0.5, b=0.4)
-    stable.look(1.0, {"b": 0.4, "c": 0.1}, is_complete=True)
+    stable.look(1.0, {"b": 0.4, "c": 0.1}, lead=1.0, is_complete=True)
     assert stable.tracks == ("b", "c")
 
 
@@ -211,6 +212,47 @@ def test_a_shorter_list_keeps_the_best_and_a_longer_one_is_filled() -> None:
     assert look(stable, 1.0, a=0.3, b=0.2, c=0.1) == ("a",)
     stable.size = 2
     assert look(stable, 2.0, a=0.3, b=0.2, c=0.1) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("scores", "size", "lead"),
+    [
+        ([0.9, 0.7, 0.5, 0.3, 0.1, 0.0], 2, 0.8 - 0.4),
+        # Only one place can change hands: the gain of all three falls to it.
+        ([0.9, 0.7, 0.5, 0.1], 3, 2.1 - 3 * 0.4),
+        # Nothing to choose from.
+        ([0.9, 0.7], 5, 0.9 - 0.4),
+        ([0.41, 0.4, 0.39, 0.38], 2, 0.03),
+        ([], 2, 0.03),
+    ],
+)
+def test_the_lead_is_what_the_best_have_over_a_list_drawn_at_random(
+    scores: list[float], size: int, lead: float
+) -> None:
+    assert lead_of_best(scores, size, typical=0.4) == pytest.approx(lead)
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 8),
+    st.floats(0.2, 5.0),
+    st.floats(-1.0, 1.0),
+)
+def test_a_list_changes_alike_however_close_together_a_catalogue_scores(
+    seed: int, size: int, scale: float, shift: float
+) -> None:
+    random = np.random.default_rng(seed)
+    wide, close = StableList(size, 0.5, 1.0), StableList(size, 0.5, 1.0)
+    scores = random.uniform(-1, 1, len(IDS))
+    for second in range(12):
+        if random.random() < 0.3:
+            scores = random.uniform(-1, 1, len(IDS))
+        for stable, values in ((wide, scores), (close, scale * scores + shift)):
+            lead = lead_of_best(values.tolist(), size, float(values.mean()))
+            stable.look(
+                float(second), dict(zip(IDS, values.tolist(), strict=True)), lead=lead, is_complete=True
+            )
+        assert wide.tracks == close.tracks
 
 
 def test_changes_name_what_entered_left_and_moved() -> None:

@@ -17,7 +17,12 @@ __all__ = ["command"]
 @click.option("--filter", "filter_text", metavar="EXPRESSION", default="", help="Which tracks may be named.")
 @click.option("--interval", type=float, metavar="SECONDS", help="From one update to the next; 1 if not set.")
 @click.option("--window", type=float, metavar="SECONDS", help="How much of the past counts; 4 if not set.")
-@click.option("--margin", type=float, help="How much better the best must be than the list; 0.4 if not set.")
+@click.option(
+    "--margin",
+    type=float,
+    help="How much better the best must be than the list, as a part of what sets them apart from a list "
+    "drawn at random; 0.7 if not set.",
+)
 @click.option("--hold", type=float, metavar="SECONDS", help="For how long it must be so; 2 if not set.")
 @click.option(
     "--record",
