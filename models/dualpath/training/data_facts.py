@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from dualpath.training.run_folder import RunFolder
+from kinoscore.errors import InvalidRequest
 
-__all__ = ["data_of_run", "is_other_data", "name_data", "read_evaluations"]
+__all__ = ["data_of_run", "is_other_data", "name_data", "read_evaluations", "require_same_data"]
 
 _SPLITS = ("validation", "test", "train")
 
@@ -43,6 +44,17 @@ def is_other_data(trained: Mapping[str, Any], measured: Mapping[str, Any], split
         return bool(theirs[split] != ours.get(split))
     common = set(theirs) & set(ours)
     return not common or any(theirs[name] != ours[name] for name in common)
+
+
+def require_same_data(run: RunFolder, data: Mapping[str, Any]) -> None:
+    """Raises InvalidRequest: the run was begun on other pairs, for training or validation, than `data`."""
+    begun_on = data_of_run(run)
+    for split in ("train", "validation"):
+        if is_other_data(begun_on, data, split):
+            raise InvalidRequest(
+                f"the run was started on {name_data(begun_on, split)}, not {name_data(data, split)}: resume "
+                "with the same data, or use another --run"
+            )
 
 
 def name_data(data: Mapping[str, Any], split: str) -> str:

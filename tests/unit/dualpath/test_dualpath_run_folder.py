@@ -16,7 +16,7 @@ from dualpath.training.files import write_whole
 from dualpath.training.loop import fit
 from dualpath.training.model_card import write_model_card
 from dualpath.training.run_folder import RunFolder
-from kinoscore.errors import FailedPrecondition, StorageFull
+from kinoscore.errors import FailedPrecondition, InvalidRequest, StorageFull
 
 NETWORK = NetworkConfig(themes=3, attributes=2)
 SHORT = TrainingConfig(epochs=2, batch_size=4, threads=1, seed=3)
@@ -171,6 +171,21 @@ def test_weights_of_another_architecture_are_not_resumed(tmp_path: Path, made_up
     run.save(run.last, state)
     with pytest.raises(FailedPrecondition, match="another version"):
         fit(run, split, split, NETWORK, TrainingConfig(epochs=2, batch_size=4, threads=1), resume=True)
+
+
+def test_a_run_is_not_resumed_on_other_data(tmp_path: Path, made_up_split) -> None:
+    run, split = RunFolder(tmp_path), made_up_split(4)
+    data = {"name": "pairs.csv", "digests": {"train": "0123", "validation": "4567"}}
+    more = TrainingConfig(epochs=2, batch_size=4, threads=1)
+    fit(run, split, split, NETWORK, TrainingConfig(epochs=1, batch_size=4, threads=1), data=data)
+    other = {"name": "more.csv", "digests": {"train": "89ab", "validation": "4567"}}
+    with pytest.raises(
+        InvalidRequest, match=r"started on pairs.csv \(train 0123\), not more.csv \(train 89ab\)"
+    ):
+        fit(run, split, split, NETWORK, more, data=other, resume=True)
+    assert run.read_json("data") == data
+    renamed = {"name": "moved.csv", "digests": {**data["digests"], "test": "cdef"}}
+    assert fit(run, split, split, NETWORK, more, data=renamed, resume=True)["epochs"] == 2
 
 
 def test_a_run_folder_has_curves_a_model_card_and_where_it_comes_from(tmp_path: Path, made_up_split) -> None:
