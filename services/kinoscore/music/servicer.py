@@ -18,7 +18,7 @@ from kinoscore.media.types import AudioBlock, MediaSummary
 from kinoscore.music.assembly import TrackPassages, WindowCutter, arrange_passages
 from kinoscore.music.tempo import estimate_tempo
 from kinoscore.runtime.deadline import Deadline
-from kinoscore.runtime.requests import catalogue_name, require_space
+from kinoscore.runtime.requests import require_space
 from kinoscore.runtime.settings import MusicSettings
 from kinoscore.runtime.telemetry import StageTimer
 from kinoscore.runtime.uploads import Upload
@@ -62,7 +62,6 @@ class MusicEncoderServicer(music_pb2_grpc.MusicEncoderServiceServicer):
         deadline = Deadline.of(context, self._settings.default_deadline_seconds)
         upload = Upload(request_iterator, max_bytes=self._settings.max_upload_bytes)
         settings = await upload.settings()
-        catalogue_name(settings.catalogue, field="settings.catalogue")
         require_space(settings.space, self._manifest.space, field="settings.space")
         if await upload.form() != "data":
             raise InvalidRequest("a track is uploaded as bytes, not as frames", field="chunk.frame")

@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from kinoscore.cache import Cache
@@ -24,9 +24,9 @@ from kinoscore.recommend.resuming import SavedSessions, new_session_id
 from kinoscore.recommend.spaces import space_to_search_in
 from kinoscore.recommend.stability import Changes, StableList, lead_of_best
 from kinoscore.recommend.stream_encoder import WINDOW_SECONDS, StreamEncoder
-from kinoscore.recommend.wishes import check_filter, check_weights, first_settings
+from kinoscore.recommend.wishes import LiveWishes, check_filter
 from kinoscore.runtime.deadline import Deadline
-from kinoscore.runtime.requests import catalogue_name, require_between
+from kinoscore.runtime.requests import catalogue_name, first_settings, require_between
 from kinoscore.runtime.telemetry import StageTimer
 from kinoscore.v1 import common_pb2, ranking_pb2, recommend_pb2, video_pb2
 
@@ -34,7 +34,6 @@ __all__ = ["LiveSessionSettings", "LiveSessions"]
 
 # For all that one update asks of fusion and ranking: an older list is better than a late one.
 _UPDATE_SECONDS = 5.0
-_MOST_TRACKS = 100
 _MOST_SKIPPED = 500
 _LONGEST_TRACK_ID = 256
 # Tracks beyond the list whose scores are looked at: a challenger should be known before it is due.
@@ -111,7 +110,7 @@ class LiveSessions:
                 settings = await first_settings(requests)
         except TimeoutError:
             raise _idle(idle_seconds) from None
-        wishes = _Wishes.of(settings)
+        wishes = LiveWishes.of(settings)
         if settings.resume_token:
             session_id, state = await self._saved.load(settings.resume_token)
             _require_same(state, settings)
@@ -165,42 +164,6 @@ def _require_same(state: recommend_pb2.LiveSession, settings: recommend_pb2.Reco
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Wishes:
-    """What a client may change during its stream."""
-
-    k: int
-    filter: str
-    weights: common_pb2.Weights
-
-    @classmethod
-    def of(cls, settings: recommend_pb2.RecommendLiveSettings) -> "_Wishes":
-        k = settings.k if settings.HasField("k") else 10
-        require_between(k, 1, _MOST_TRACKS, field="settings.k")
-        check_weights(settings.weights, field="settings.weights")
-        return cls(k, settings.filter, settings.weights)
-
-    def changed(self, control: recommend_pb2.LiveControl) -> "_Wishes":
-        """With what a control message sets.
-
-        Raises:
-            InvalidRequest: k or a weight cannot be.
-        """
-        wishes = self
-        if control.HasField("k"):
-            require_between(control.k, 1, _MOST_TRACKS, field="control.k")
-            wishes = replace(wishes, k=control.k)
-        if control.HasField("filter"):
-            wishes = replace(wishes, filter=control.filter)
-        if control.HasField("weights"):
-            weights = common_pb2.Weights()
-            weights.CopyFrom(self.weights)
-            weights.MergeFrom(control.weights)
-            check_weights(weights, field="control.weights")
-            wishes = replace(wishes, weights=weights)
-        return wishes
-
-
 class _Session:
     """One stream and its list."""
 
@@ -211,7 +174,7 @@ class _Session:
         limits: LiveSessionSettings,
         session_id: str,
         settings: recommend_pb2.RecommendLiveSettings,
-        wishes: _Wishes,
+        wishes: LiveWishes,
         state: recommend_pb2.LiveSession,
         wake: Wake,
     ) -> None:
@@ -469,7 +432,7 @@ class _Session:
         return found.stale
 
     async def _found(
-        self, wishes: _Wishes, count: int, listed: Iterable[str], deadline: Deadline, timer: StageTimer
+        self, wishes: LiveWishes, count: int, listed: Iterable[str], deadline: Deadline, timer: StageTimer
     ) -> ranking_pb2.SearchTracksResponse:
         """The best tracks, and those listed: of these alone hits tell all."""
         clip, *windows = self._query

@@ -16,9 +16,9 @@ from kinoscore.recommend.clips import ClipEncodings
 from kinoscore.recommend.fusing import fused
 from kinoscore.recommend.live import LiveSessions, LiveSessionSettings
 from kinoscore.recommend.spaces import space_to_index_in, space_to_search_in
-from kinoscore.recommend.wishes import check_filter, check_wishes, first_settings
+from kinoscore.recommend.wishes import check_filter, check_wishes
 from kinoscore.runtime.deadline import Deadline
-from kinoscore.runtime.requests import track_id_of
+from kinoscore.runtime.requests import first_settings, track_id_of
 from kinoscore.runtime.status import abort
 from kinoscore.runtime.telemetry import StageTimer
 from kinoscore.v1 import (

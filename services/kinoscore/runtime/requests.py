@@ -1,8 +1,8 @@
 """What more than one service, or a service and its callers, must see alike in a request."""
 
 import re
-from collections.abc import Mapping
-from typing import Literal, TypeVar
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Literal, TypeVar
 
 from kinoscore.errors import InvalidRequest, SpaceMismatch
 from kinoscore.v1 import common_pb2
@@ -12,6 +12,7 @@ __all__ = [
     "MOST_TRACKS",
     "ChunkForm",
     "catalogue_name",
+    "first_settings",
     "in_space",
     "require_between",
     "require_space",
@@ -49,6 +50,21 @@ class ChunkForm:
             )
         self.name = form
         return form
+
+
+async def first_settings(requests: AsyncIterator[Any]) -> Any:
+    """The settings that open a stream of requests.
+
+    Raises:
+        InvalidRequest: the stream is empty, or begins with something else; the catalogue's name is not one.
+    """
+    request = await anext(requests, None)
+    if request is None:
+        raise InvalidRequest("the stream is empty; send settings first, then chunks", field="settings")
+    if request.WhichOneof("part") != "settings":
+        raise InvalidRequest("the first message must be the settings; chunks follow", field="settings")
+    catalogue_name(request.settings.catalogue, field="settings.catalogue")
+    return request.settings
 
 
 def catalogue_name(requested: str, *, field: str = "catalogue") -> str:

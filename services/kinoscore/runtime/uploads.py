@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Generic, Literal, Protocol, TypeVar
 
 from kinoscore.errors import FailedPrecondition, InvalidMedia, InvalidRequest, MediaTooLarge, StorageFull
+from kinoscore.runtime.requests import first_settings
 from kinoscore.v1 import common_pb2
 
 __all__ = ["SpooledFile", "Upload", "UploadMessage", "UploadSettings"]
@@ -74,17 +75,10 @@ class Upload(Generic[SettingsT_co]):
         """The settings, from the first message.
 
         Raises:
-            InvalidRequest: the stream is empty or starts with a chunk.
+            InvalidRequest: as `first_settings`.
             MediaTooLarge: more bytes are announced than may come.
         """
-        message = await anext(self._messages, None)
-        if message is None:
-            raise InvalidRequest("the stream is empty; send settings first, then chunks", field="settings")
-        if message.WhichOneof("part") != "settings":
-            raise InvalidRequest(
-                "the first message has no settings; send settings first, then chunks", field="settings"
-            )
-        settings = message.settings
+        settings: SettingsT_co = await first_settings(self._messages)
         self._announced_bytes = settings.total_bytes
         if self._announced_bytes > self._max_bytes:
             raise self._too_large(self._announced_bytes)

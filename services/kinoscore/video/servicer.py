@@ -15,7 +15,7 @@ from kinoscore.inference.repository import Manifest
 from kinoscore.media.pool import DecodePool
 from kinoscore.media.types import FrameBatch, FrameSpec, Limits
 from kinoscore.runtime.deadline import Deadline
-from kinoscore.runtime.requests import catalogue_name, require_space
+from kinoscore.runtime.requests import first_settings, require_space
 from kinoscore.runtime.settings import VideoSettings
 from kinoscore.runtime.telemetry import StageTimer
 from kinoscore.runtime.uploads import Upload
@@ -66,7 +66,6 @@ class VideoEncoderServicer(video_pb2_grpc.VideoEncoderServiceServicer):
         deadline = Deadline.of(context, self._settings.default_deadline_seconds)
         upload = Upload(request_iterator, max_bytes=self._settings.max_upload_bytes)
         settings = await upload.settings()
-        catalogue_name(settings.catalogue, field="settings.catalogue")
         require_space(settings.space, self._manifest.space, field="settings.space")
         if await upload.form() == "data":
             return await self._encode_file(upload, deadline, timer)
@@ -77,15 +76,12 @@ class VideoEncoderServicer(video_pb2_grpc.VideoEncoderServiceServicer):
         request_iterator: AsyncIterator[video_pb2.EncodeLiveRequest],
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> AsyncIterator[video_pb2.EncodeLiveResponse]:
-        first = await anext(request_iterator, None)
-        if first is None or first.WhichOneof("part") != "settings":
-            raise InvalidRequest("the first message must be the settings; chunks follow", field="settings")
-        catalogue_name(first.settings.catalogue, field="settings.catalogue")
-        require_space(first.settings.space, self._manifest.space, field="settings.space")
+        settings = await first_settings(request_iterator)
+        require_space(settings.space, self._manifest.space, field="settings.space")
         parts = LiveParts(
             self._pool, self._engine, self._manifest, self._limits, self._settings.live_lag_seconds
         )
-        encoding = LiveEncoding(parts, first.settings)
+        encoding = LiveEncoding(parts, settings)
         async with aclosing(encoding.answers(_chunks(request_iterator))) as answers:
             async for answer in answers:
                 yield answer

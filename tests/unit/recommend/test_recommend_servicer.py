@@ -319,7 +319,7 @@ async def test_what_the_caller_knows_of_a_track_is_kept(house: House) -> None:
     ("parts", "kind", "complaint"),
     [
         ((), InvalidRequest, "the stream is empty"),
-        ((b"abc",), InvalidRequest, "first message of the stream must be the settings"),
+        ((b"abc",), InvalidRequest, "first message must be the settings"),
         ((wishes(), wishes()), InvalidRequest, "settings came twice"),
         ((wishes(catalogue="a/b"), b"abc"), InvalidRequest, "catalogue name"),
         ((wishes(k=0), b"abc"), InvalidRequest, "k must be 1 to 1000, not 0"),

@@ -74,7 +74,7 @@ async def test_an_empty_stream_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_chunk_before_the_settings_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequest, match="first message has no settings"):
+    with pytest.raises(InvalidRequest, match="first message must be the settings"):
         await receive(tmp_path, data_message(b"x"), settings_message())
 
 
