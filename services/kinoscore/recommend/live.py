@@ -10,9 +10,8 @@ service, and in another front door.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from typing import Protocol
 
 from kinoscore.cache import Cache
@@ -20,25 +19,20 @@ from kinoscore.errors import DeadlineExceeded, InvalidRequest, KinoscoreError, S
 from kinoscore.recommend.admission import Admission, Wake
 from kinoscore.recommend.backends import LOST, Backends
 from kinoscore.recommend.fusing import fused
+from kinoscore.recommend.live_ranking import LiveRanking
 from kinoscore.recommend.resuming import SavedSessions, new_session_id
 from kinoscore.recommend.spaces import space_to_search_in
-from kinoscore.recommend.stability import Changes, StableList, lead_of_best
-from kinoscore.recommend.stream_encoder import WINDOW_SECONDS, StreamEncoder
+from kinoscore.recommend.stream_encoder import StreamEncoder
 from kinoscore.recommend.wishes import LiveWishes, check_filter
 from kinoscore.runtime.deadline import Deadline
-from kinoscore.runtime.requests import catalogue_name, first_settings, require_between
+from kinoscore.runtime.requests import catalogue_name, first_settings
 from kinoscore.runtime.telemetry import StageTimer
-from kinoscore.v1 import common_pb2, ranking_pb2, recommend_pb2, video_pb2
+from kinoscore.v1 import common_pb2, recommend_pb2, video_pb2
 
 __all__ = ["LiveSessionSettings", "LiveSessions"]
 
 # For all that one update asks of fusion and ranking: an older list is better than a late one.
 _UPDATE_SECONDS = 5.0
-_MOST_SKIPPED = 500
-_LONGEST_TRACK_ID = 256
-# Tracks beyond the list whose scores are looked at: a challenger should be known before it is due.
-_CHALLENGERS = 10
-
 
 EndCall = Callable[[KinoscoreError], Awaitable[None]]
 """Ends the client's call with the status of an error."""
@@ -186,25 +180,7 @@ class _Session:
         self._encoder = StreamEncoder(backends, settings, state, wake.event)
         self._space = state.space
         self._catalogue = settings.catalogue
-        self._wishes = wishes
-        # What the list was found with; a resumed one perhaps with something else.
-        self._proven = replace(wishes, filter=state.filter, weights=state.weights)
-        margin = settings.margin if settings.HasField("margin") else 0.7
-        hold_seconds = settings.hold_seconds if settings.HasField("hold_seconds") else 2.0
-        self._list = StableList(
-            wishes.k,
-            require_between(margin, 0, 2, field="settings.margin"),
-            require_between(hold_seconds, 0, 60, field="settings.hold_seconds"),
-            settling_seconds=settings.window_seconds or WINDOW_SECONDS,
-        )
-        self._list.restore(hit.track.track_id for hit in state.hits)
-        for track in state.skipped_track_ids:
-            self._list.skip(track)
-        self._list.pin(state.pinned_track_id)
-        self._hits = {hit.track.track_id: hit for hit in state.hits}
-        self._told = self._list.tracks
-        # Until it is known: what has nothing in common.
-        self._typical_score = 0.0
+        self._ranking = LiveRanking(backends, settings, wishes, state)
         self._query: list[common_pb2.Embedding] = []
         self._update = recommend_pb2.RecommendLiveResponse(space=self._space)
         self._has_changed = False
@@ -263,42 +239,14 @@ class _Session:
             if part == "chunk":
                 await self._encoder.put(request.chunk)
             elif part == "control":
-                self._take_control(request.control)
+                self._warnings += self._ranking.change(request.control)
+                self._has_changed = True
+                self._wake.event.set()
             elif part == "settings":
                 raise InvalidRequest("the settings came twice; they open the stream once", field="settings")
             else:
                 raise InvalidRequest("a message is empty; after the settings come chunks and controls")
         await self._encoder.end()
-
-    def _take_control(self, control: recommend_pb2.LiveControl) -> None:
-        try:
-            wishes = self._wishes.changed(control)
-            self._check_skipped(control.skip_track_ids)
-        except InvalidRequest as error:
-            self._warnings.append(f"the change was refused: {error.message}")
-        else:
-            self._wishes = wishes
-            self._list.size = wishes.k
-            for track in control.skip_track_ids:
-                self._list.skip(track)
-            if control.HasField("pin_track_id"):
-                self._pin(control.pin_track_id)
-        self._has_changed = True
-        self._wake.event.set()
-
-    def _check_skipped(self, track_ids: Sequence[str]) -> None:
-        if any(len(track) > _LONGEST_TRACK_ID for track in track_ids):
-            raise InvalidRequest(f"no track id has more than {_LONGEST_TRACK_ID} characters")
-        if len(self._list.skipped.union(track_ids)) > _MOST_SKIPPED:
-            raise InvalidRequest(
-                f"a session skips at most {_MOST_SKIPPED} tracks; exclude more with a filter"
-            )
-
-    def _pin(self, track: str) -> None:
-        if track and track not in self._hits:
-            self._warnings.append("only a track that was recommended in this session can be pinned")
-        else:
-            self._list.pin(track)
 
     async def _next_update(
         self, answer: video_pb2.EncodeLiveResponse | None
@@ -316,15 +264,14 @@ class _Session:
             if answer is not None and answer.HasField("clip"):
                 self._query = await self._fused(answer, deadline, timer)
             if self._query:
-                update.stale = await self._search(update.stream_seconds, deadline, timer)
+                update.stale = await self._ranking.search(self._query, update.stream_seconds, deadline, timer)
         except LOST as error:
             self._warnings.append(error.message)
             update.stale = True
         except InvalidRequest as error:
-            if self._wishes is self._proven:
+            if not self._ranking.take_back():
                 raise
             self._warnings.append(f"the change was refused: {error.message}")
-            self._wishes = replace(self._proven, k=self._wishes.k)
         update.losses.CopyFrom(self._encoder.losses())
         update.lag_seconds = self._encoder.lag_seconds()
         update.timings.CopyFrom(timer.timings())
@@ -341,27 +288,7 @@ class _Session:
         self, update: recommend_pb2.RecommendLiveResponse
     ) -> recommend_pb2.RecommendLiveResponse:
         """The update with the list, what changed in it, the warnings and the token."""
-        del update.hits[:]
-        for rank, track in enumerate(self._list.tracks, 1):
-            hit = update.hits.add()
-            hit.CopyFrom(self._hits[track])
-            hit.rank = rank
-        changes = Changes.between(self._told, self._list.tracks)
-        self._told = self._list.tracks
-        update.changes.CopyFrom(
-            recommend_pb2.LiveChanges(
-                entered_track_ids=changes.entered,
-                left_track_ids=changes.left,
-                moved_track_ids=changes.moved,
-            )
-        )
-        update.ClearField("pin")
-        if self._list.pinned:
-            update.pin.track_id = self._list.pinned
-            if departure := self._list.departure:
-                update.pin.time_to_change = departure.is_settled
-                update.pin.moved_away_seconds = departure.since_seconds
-                update.pin.better_track_id = departure.better_track
+        self._ranking.tell(update)
         del update.warnings[:]
         update.warnings.extend(self._warnings)
         self._warnings.clear()
@@ -376,17 +303,11 @@ class _Session:
         return update
 
     def _state(self, update: recommend_pb2.RecommendLiveResponse) -> recommend_pb2.LiveSession:
-        return recommend_pb2.LiveSession(
-            space=self._space,
-            catalogue=self._catalogue,
-            filter=self._proven.filter,
-            weights=self._proven.weights,
-            window=self._encoder.taken_window,
-            hits=update.hits,
-            pinned_track_id=self._list.pinned,
-            skipped_track_ids=sorted(self._list.skipped),
-            losses=update.losses,
-        )
+        state = self._ranking.state()
+        state.window.CopyFrom(self._encoder.taken_window)
+        state.hits.extend(update.hits)
+        state.losses.CopyFrom(update.losses)
+        return state
 
     async def _fused(
         self, answer: video_pb2.EncodeLiveResponse, deadline: Deadline, timer: StageTimer
@@ -395,64 +316,6 @@ class _Session:
         windows = answer.windows if len(answer.windows) > 1 else ()
         embeddings = [answer.clip, *windows]
         return await fused(self._backends, self._catalogue, self._space, embeddings, deadline, timer)
-
-    async def _search(self, stream_seconds: float, deadline: Deadline, timer: StageTimer) -> bool:
-        """Brings the list up to date; True where ranking could only give hits that it knew before."""
-        wishes = self._wishes
-        count = wishes.k + max(wishes.k, _CHALLENGERS) + len(self._list.skipped)
-        listed = self._list.tracks
-        found = await self._found(wishes, count, listed, deadline, timer)
-        hits = {hit.track.track_id: hit for hit in found.hits}
-        if (wishes.filter, wishes.weights) != (self._proven.filter, self._proven.weights):
-            self._list.clear()
-        # Where fewer came than were asked for, no others may be named.
-        elif len(found.hits) == count:
-            hits |= {hit.track.track_id: hit for hit in found.compared}
-        if found.HasField("typical_score"):
-            self._typical_score = found.typical_score
-        scores = {track: hit.score for track, hit in hits.items()}
-        self._list.look(
-            stream_seconds,
-            scores,
-            lead=lead_of_best(scores.values(), wishes.k, self._typical_score),
-            # What a silent store cannot be asked for is not known to be gone.
-            is_complete=not found.stale,
-        )
-        self._proven = wishes
-        known = {**self._hits, **hits}
-        self._hits = {track: known[track] for track in {*self._list.tracks, *hits}}
-        # Those that have just entered are known in brief only.
-        if entered := set(self._list.tracks).difference(listed):
-            whole = await self._found(wishes, 1, entered, deadline, timer)
-            self._hits |= {
-                hit.track.track_id: hit
-                for hit in (*whole.hits, *whole.compared)
-                if hit.track.track_id in entered
-            }
-        return found.stale
-
-    async def _found(
-        self, wishes: LiveWishes, count: int, listed: Iterable[str], deadline: Deadline, timer: StageTimer
-    ) -> ranking_pb2.SearchTracksResponse:
-        """The best tracks, and those listed: of these alone hits tell all."""
-        clip, *windows = self._query
-        request = ranking_pb2.SearchTracksRequest(
-            catalogue=self._catalogue,
-            space=self._space,
-            clip=clip,
-            windows=windows,
-            k=count,
-            weights=wishes.weights,
-            filter=wishes.filter,
-            compared_track_ids=listed,
-            is_passing=True,
-            is_brief=True,
-        )
-        found: ranking_pb2.SearchTracksResponse = await self._backends.ranking.ask(
-            "SearchTracks", request, deadline
-        )
-        timer.include(found.timings)
-        return found
 
 
 def _describe(update: recommend_pb2.RecommendLiveResponse, answer: video_pb2.EncodeLiveResponse) -> None:
