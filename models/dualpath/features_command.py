@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dualpath.config import ACCELERATORS
 from dualpath.progress import Bar
 from kinoscore.errors import FailedPrecondition, InvalidRequest
 
@@ -39,8 +40,17 @@ _ITEM_DIGITS = 20
     "--weights", default="", help="Of the frame backbone: file:PATH, or the name of published ones."
 )
 @click.option("--window-weights", default="", help="Of the window backbone, likewise.")
+@click.option(
+    "--accelerator",
+    default="auto",
+    show_default=True,
+    type=click.Choice(ACCELERATORS),
+    help="Of the backbones: auto is cuda where there is a GPU.",
+)
 @click.option("--threads", default=2, type=click.IntRange(1, 256), help="CPU threads.")
-def features(data: Path, out: Path, cache: Path | None, threads: int, **options: Any) -> None:
+def features(
+    data: Path, out: Path, cache: Path | None, accelerator: str, threads: int, **options: Any
+) -> None:
     """Extracts features of your own files with frozen backbones, once, for dualpath benchmark.
 
     \b
@@ -55,10 +65,12 @@ def features(data: Path, out: Path, cache: Path | None, threads: int, **options:
 
     from dualpath.data.features.extract import MusicFeatures, VideoFeatures
     from dualpath.data.features.extracted import FORMAT
+    from dualpath.training.devices import chosen_device
 
     torch.set_num_threads(threads)
-    video = VideoFeatures(options["frame_backbone"], options["weights"])
-    music = MusicFeatures(options["window_backbone"], options["window_weights"])
+    device = chosen_device(accelerator)
+    video = VideoFeatures(options["frame_backbone"], options["weights"], device)
+    music = MusicFeatures(options["window_backbone"], options["window_weights"], device)
     rows = _Rows(data, cache, threads)
     facts = {
         "format": FORMAT,

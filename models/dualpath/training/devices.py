@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from dualpath.config import TrainingConfig
 from kinoscore.errors import FailedPrecondition
 
-__all__ = ["Devices", "is_further_process"]
+__all__ = ["Devices", "chosen_device", "is_further_process"]
 
 Value = TypeVar("Value")
 _PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
@@ -37,7 +37,9 @@ class Devices:
     """
 
     def __init__(self, config: TrainingConfig) -> None:
-        accelerator = _accelerator(config)
+        accelerator = _accelerator(config.accelerator, config.devices)
+        if accelerator == "cpu" and config.precision == "16":
+            raise FailedPrecondition("--precision 16 needs a GPU: use bf16 or 32")
         self.count = config.devices
         self._fabric = Fabric(
             accelerator=accelerator,
@@ -141,13 +143,22 @@ def is_further_process() -> bool:
     return os.environ.get("LOCAL_RANK", "0") != "0"
 
 
-def _accelerator(config: TrainingConfig) -> str:
+def chosen_device(accelerator: str) -> torch.device:
+    """Where one process computes.
+
+    Args:
+        accelerator: "cpu", "cuda", or "auto", which is cuda where there is a GPU.
+
+    Raises:
+        FailedPrecondition: there is no GPU.
+    """
+    return torch.device(_accelerator(accelerator, devices=1))
+
+
+def _accelerator(wanted: str, devices: int) -> str:
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    accelerator = config.accelerator
-    if accelerator == "auto":
-        accelerator = "cuda" if found else "cpu"
-    if accelerator == "cuda" and found < config.devices:
-        raise FailedPrecondition(f"--devices {config.devices}: torch finds {found} GPUs here")
-    if accelerator == "cpu" and config.precision == "16":
-        raise FailedPrecondition("--precision 16 needs a GPU: use bf16 or 32")
-    return accelerator
+    if wanted == "auto":
+        return "cuda" if found else "cpu"
+    if wanted == "cuda" and found < devices:
+        raise FailedPrecondition(f"torch finds {found} GPUs here, not {devices}: use --accelerator cpu")
+    return wanted

@@ -43,7 +43,7 @@ def test_a_run_is_not_resumed_in_another_precision(tmp_path: Path, made_up_split
     ("values", "words"),
     [
         ({"precision": "16", "accelerator": "cpu"}, "--precision 16 needs a GPU"),
-        ({"accelerator": "cuda", "devices": 4}, "--devices 4: torch finds . GPUs"),
+        ({"accelerator": "cuda", "devices": 4}, "torch finds . GPUs here, not 4"),
     ],
 )
 def test_a_device_that_is_not_there_is_refused(

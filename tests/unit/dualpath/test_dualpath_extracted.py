@@ -58,6 +58,15 @@ def test_features_are_extracted_once_and_read_by_the_benchmark(
     assert not decoded
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_told_before_anything_is_read(pairs, dualpath, tmp_path: Path) -> None:
+    out = tmp_path / "features"
+    status, _, told = dualpath("features", "--data", pairs(), "--out", out, "--accelerator", "cuda")
+    assert status != 0
+    assert "torch finds 0 GPUs here, not 1: use --accelerator cpu" in told
+    assert not out.exists()
+
+
 def test_an_interrupted_extraction_goes_on(tmp_path: Path) -> None:
     class Slow:
         seconds, width = 1.0, 2

@@ -30,6 +30,7 @@ from kinoscore.media.types import FrameSpec
 __all__ = ["Extractor", "MusicFeatures", "VideoFeatures", "extract_all"]
 
 FRAMES_PER_SECOND = 1.0
+CPU = torch.device("cpu")
 _LEAST_SOUND = 0.5
 # Models of waveforms give nothing for much less.
 _LEAST_SECONDS = 0.1
@@ -57,6 +58,7 @@ class VideoFeatures:
 
     Args:
         backbone, weights: see `open_backbone`.
+        device: that the backbone computes on; fixed cues are a CPU's work.
 
     Raises:
         InvalidRequest: the backbone is not known, or would be random.
@@ -64,9 +66,10 @@ class VideoFeatures:
 
     seconds = 1.0 / FRAMES_PER_SECOND
 
-    def __init__(self, backbone: str, weights: str) -> None:
+    def __init__(self, backbone: str, weights: str, device: torch.device = CPU) -> None:
         numbers = VideoNumbers()
-        self._backbone = _frozen(backbone, 3, weights)
+        self._device = device
+        self._backbone = _frozen(backbone, 3, weights, device)
         if self._backbone is None:
             self._preparation, self._cues = PicturePreparation(numbers), PictureCues()
             self._size = (numbers.frame_height, numbers.frame_width)
@@ -94,17 +97,17 @@ class VideoFeatures:
         if self._backbone is None:
             pictures, texture = self._preparation(frames)
             return torch.cat([self._cues(pictures)[0], texture], dim=1)
-        pictures = frames.permute(0, 3, 1, 2).to(torch.float32) * (1.0 / 255.0)
-        return self._backbone(pictures).mean(dim=(2, 3))
+        pictures = frames.to(self._device).permute(0, 3, 1, 2).to(torch.float32) * (1.0 / 255.0)
+        return self._backbone(pictures).mean(dim=(2, 3)).cpu()
 
 
 class MusicFeatures:
     """Windows of one file to steps; see `VideoFeatures`."""
 
-    def __init__(self, backbone: str, weights: str) -> None:
+    def __init__(self, backbone: str, weights: str, device: torch.device = CPU) -> None:
         numbers = MusicNumbers()
         self.seconds = numbers.window_samples / numbers.sample_rate
-        self._windows = _open_windows(backbone, weights, numbers)
+        self._windows = _open_windows(backbone, weights, numbers, device)
         self.width = self._windows.width
 
     def extract(self, path: Path) -> NDArray[np.float32]:
@@ -159,39 +162,40 @@ class _FixedWindows:
 class _PicturedWindows:
     """The mean of a backbone's map of the log-mel window."""
 
-    def __init__(self, numbers: MusicNumbers, backbone: torch.nn.Module) -> None:
+    def __init__(self, numbers: MusicNumbers, backbone: torch.nn.Module, device: torch.device) -> None:
         self.sample_rate = numbers.sample_rate
-        self._spectra, self._backbone = MusicSpectra(numbers), backbone
+        self._spectra, self._backbone, self._device = MusicSpectra(numbers), backbone, device
         self.width = int(backbone.dimension)
 
     def step(self, samples: Tensor, share: Tensor) -> Tensor:
         mel = self._spectra(samples, share).mel
         # As WindowEncoder shows it to its backbone.
-        return self._backbone(mel_relative_to_level(mel, share).unsqueeze(1)).mean(dim=(2, 3))
+        pictured = mel_relative_to_level(mel, share).unsqueeze(1).to(self._device)
+        return self._backbone(pictured).mean(dim=(2, 3)).cpu()
 
 
 class _SoundingWindows:
     """What a model of waveforms makes of the sound itself, without the silence at its end."""
 
-    def __init__(self, tower: SoundTower) -> None:
+    def __init__(self, tower: SoundTower, device: torch.device) -> None:
         self.sample_rate, self.width = tower.sample_rate, tower.dimension
-        self._tower = tower.requires_grad_(False)
+        self._tower, self._device = tower.requires_grad_(False).to(device), device
 
     def step(self, samples: Tensor, share: Tensor) -> Tensor:
         size = max(round(float(share) * samples.shape[1]), round(_LEAST_SECONDS * self.sample_rate))
-        return self._tower(samples[:, :size])
+        return self._tower(samples[:, :size].to(self._device)).cpu()
 
 
-def _open_windows(backbone: str, weights: str, numbers: MusicNumbers) -> _Windows:
+def _open_windows(backbone: str, weights: str, numbers: MusicNumbers, device: torch.device) -> _Windows:
     family, _, model = backbone.partition(":")
     if family == "torchaudio":
         if weights:
             raise InvalidRequest(
                 "a model of torchaudio has its own weights: name the model alone", field="weights"
             )
-        return _SoundingWindows(open_sound_tower(model))
-    frozen = _frozen(backbone, 1, weights)
-    return _FixedWindows(numbers) if frozen is None else _PicturedWindows(numbers, frozen)
+        return _SoundingWindows(open_sound_tower(model), device)
+    frozen = _frozen(backbone, 1, weights, device)
+    return _FixedWindows(numbers) if frozen is None else _PicturedWindows(numbers, frozen, device)
 
 
 def extract_all(
@@ -223,7 +227,7 @@ def extract_all(
     progress(len(files), len(files))
 
 
-def _frozen(name: str, channels: int, weights: str) -> torch.nn.Module | None:
+def _frozen(name: str, channels: int, weights: str, device: torch.device) -> torch.nn.Module | None:
     if name == "none":
         return None
     backbone = open_backbone(name, channels, _STRIDES, weights)
@@ -233,4 +237,4 @@ def _frozen(name: str, channels: int, weights: str) -> torch.nn.Module | None:
             "published name, or take 'none', our fixed cues",
             field="weights",
         )
-    return backbone.eval().requires_grad_(False)
+    return backbone.eval().requires_grad_(False).to(device)
