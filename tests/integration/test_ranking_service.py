@@ -544,6 +544,15 @@ async def test_metadata_that_does_not_differ_changes_nothing(service: Service) -
     assert ids(await service.search(service.vector(1), filter='licence = "CC0-1.0"')) == ["t"]
 
 
+async def test_a_tempo_that_is_told_replaces_the_one_that_was_measured(service: Service) -> None:
+    await service.add("t", [service.vector(1)], title="T", tempo=99.5)
+    told = ranking_pb2.UpdateTrackMetadataRequest(
+        metadata=common_pb2.TrackMetadata(track_id="t", title="T", tempo=50)
+    )
+    assert (await service.stub.UpdateTrackMetadata(told)).changed
+    assert ids(await service.search(service.vector(1), filter="tempo = 50")) == ["t"]
+
+
 async def test_pages_list_every_track_once_in_order_of_id(service: Service) -> None:
     for number in (3, 1, 4, 0, 2):
         await service.add(f"t{number}", [service.vector(number)], tempo=100 + number)

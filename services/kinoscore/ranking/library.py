@@ -175,6 +175,8 @@ def _updated(stored: common_pb2.TrackMetadata, given: common_pb2.TrackMetadata) 
     updated.tags.extend(given.tags)
     for name in ("title", "artist", "licence", "attribution", "source_uri"):
         setattr(updated, name, getattr(given, name))
+    # One that is not told does not unsay what was measured.
+    updated.tempo = given.tempo or stored.tempo
     return updated
 
 
