@@ -4,7 +4,6 @@ How far the best tracks are above it tells what a difference of scores is worth.
 catalogue: recorded music of one kind lies closer together than generated music of all kinds.
 """
 
-import asyncio
 import time
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from kinoscore.ranking.neighbours import KnownRows, Place
 from kinoscore.ranking.scoring import Blocks, rounded, to_query
 from kinoscore.ranking.store import MilvusStore
 from kinoscore.runtime.deadline import Deadline
+from kinoscore.runtime.single_flight import SingleFlight
 
 __all__ = ["TypicalScores"]
 
@@ -60,7 +60,7 @@ class TypicalScores:
         self._rows = rows
         self._blocks = blocks
         self._samples = LeastRecent[_Sample](MOST_SAMPLES)
-        self._sampling = asyncio.Lock()
+        self._sampling = SingleFlight[_Sample]("sample")
 
     async def score(self, place: Place, query: NDArray[np.float32], deadline: Deadline) -> float | None:
         """The mean score of the sampled tracks, each at its best passage, polarity left aside; None where no
@@ -77,11 +77,10 @@ class TypicalScores:
 
     async def _sample(self, place: Place, deadline: Deadline) -> _Sample:
         key = (place.catalogue, place.condition)
-        async with self._sampling:
-            sample = self._samples.get(key)
-            if sample is None or not sample.stands_for(place.version):
-                sample = await self._taken(place, deadline)
-                self._samples.put(key, sample)
+        sample = self._samples.get(key)
+        if sample is None or not sample.stands_for(place.version):
+            sample = await self._sampling.run(key, lambda: self._taken(place, deadline), deadline)
+            self._samples.put(key, sample)
         return sample
 
     async def _taken(self, place: Place, deadline: Deadline) -> _Sample:

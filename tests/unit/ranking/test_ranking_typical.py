@@ -1,5 +1,6 @@
 """What a track scores that nobody chose."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -35,6 +36,7 @@ class Store:
         self, catalogue: str, condition: Filter | None, deadline: Deadline
     ) -> dict[str, float]:
         self.scans += 1
+        await asyncio.sleep(0)
         return dict.fromkeys(list(self.tracks)[:: 1 if condition is None else 3], 0.0)
 
     async def passages(
@@ -109,6 +111,13 @@ async def test_only_tracks_that_the_filter_lets_pass_count() -> None:
 
 async def test_where_no_track_may_be_named_there_is_none() -> None:
     assert await score(scores_of(Store([]))) is None
+
+
+async def test_streams_that_begin_together_take_one_sample() -> None:
+    store = Store([2] * 60)
+    scores = scores_of(store)
+    found = await asyncio.gather(*(score(scores) for _ in range(8)))
+    assert (store.scans, len(set(found))) == (1, 1)
 
 
 async def test_the_sample_is_taken_once_and_stands_for_a_while_when_the_catalogue_changes(
