@@ -103,7 +103,7 @@ def _compressed_frame(picture_format: PictureFormat, data: bytes, limits: Limits
     # A header may tell less than what follows it.
     codec.options = {"max_pixels": str(limits.max_pixels)}
     try:
-        frames = codec.decode(Packet(data)) + codec.decode(None)
+        frames = codec.decode(Packet(data)) or codec.decode(None)
     except MemoryError as error:
         raise MediaTooLarge("the picture needs more memory to decode than there is") from error
     except av.FFmpegError as error:
