@@ -27,7 +27,7 @@ from support.repository import write_tiny_repository
 from support.streams import FORMS, cut, write_stream
 from support.waiting import until
 
-from kinoscore import AsyncClient, Client, LiveControl, LiveUpdate
+from kinoscore import AsyncClient, Client, LiveControl, LiveUpdate, Track
 from kinoscore.cache.memory import MemoryCache
 from kinoscore.errors import (
     DeadlineExceeded,
@@ -229,6 +229,45 @@ async def test_other_weights_act_at_once_and_a_deleted_track_leaves(client: Asyn
         assert not {first[0], ids(update)[0]} & set(left)
 
 
+async def test_a_track_that_the_filter_no_longer_lets_pass_leaves(
+    client: AsyncClient, tmp_path: Path
+) -> None:
+    await index_tones(client, tmp_path, count=14)
+    session = Conversation(client, k=1, filter='NOT licence = "withdrawn"')
+    async with aclosing(session.updates):
+        first = (await session.after(*scene(0, 1))).hits[0].track
+        await client.update_track(Track(track_id=first.track_id, title=first.title, licence="withdrawn"))
+        assert first.track_id not in ids(await session.after(*scene(1, 2)))
+
+
+async def test_any_track_can_be_pinned_and_one_that_is_deleted_lets_go_with_a_warning(
+    client: AsyncClient,
+) -> None:
+    session = Conversation(client, k=1, filter='licence = "CC0-1.0"')
+    async with aclosing(session.updates):
+        await session.after(*scene(0, 1))
+        update = await session.after(LiveControl(pin="t0"))
+        assert (ids(update), update.warnings) == (["t0"], ())
+        assert update.hits[0].score == (await session.after(*scene(1, 2))).hits[0].score
+        await client.remove_tracks(["t0"])
+        update = await session.after(*scene(2, 3))
+        assert update.pin is None
+        assert "t0" not in ids(update)
+        assert any("t0 is not in the catalogue" in line for line in update.warnings)
+
+
+async def test_an_empty_skip_and_the_pin_of_a_skipped_track_are_refused_with_a_warning(
+    client: AsyncClient,
+) -> None:
+    session = Conversation(client, k=3)
+    async with aclosing(session.updates):
+        first = ids(await session.after(*scene(0, 1)))
+        update = await session.after(LiveControl(pin=first[0], skip=("",)))
+        assert "1 to 256 characters" in update.warnings[0]
+        update = await session.after(LiveControl(pin=first[0], skip=(first[0],)))
+        assert (update.pin, update.warnings) == (None, ("a track that was skipped cannot be pinned",))
+
+
 async def test_a_weight_that_a_change_does_not_name_stays(client: AsyncClient) -> None:
     session = Conversation(client, k=2, fused_weight=0.0, content_weight=1.0, emotion_weight=3.0)
     async with aclosing(session.updates):
@@ -281,6 +320,27 @@ async def test_a_session_goes_on_where_it_was_with_its_window_pin_and_exclusions
     assert {frame.timestamp_seconds for frame in before.key_frames} <= {
         frame.timestamp_seconds for frame in after.key_frames
     }
+
+
+async def test_a_session_goes_on_with_a_pin_that_no_list_has_shown_yet(client: AsyncClient) -> None:
+    session = Conversation(client, k=1)
+    async with aclosing(session.updates):
+        [first] = ids(await session.after(*scene(0, 1)))
+        # The filter is refused, so nothing is searched before the client leaves.
+        before = await session.after(LiveControl(pin="t5", filter="licence ="))
+        assert ids(before) == [first]
+    *_, after = await updates(client, scene(1, 3), k=1, resume_token=before.resume_token)
+    assert after.pin is not None
+    assert (ids(after), after.pin.track_id) == (["t5"], "t5")
+
+
+async def test_a_session_that_gets_nothing_more_is_still_where_it_was(client: AsyncClient) -> None:
+    *_, before = await updates(client, scene(0, 3), k=2)
+    [after] = await updates(client, [], k=2, resume_token=before.resume_token)
+    assert (ids(after), after.stream_seconds) == (ids(before), 3.0)
+    assert [frame.timestamp_seconds for frame in after.key_frames] == [
+        frame.timestamp_seconds for frame in before.key_frames
+    ]
 
 
 async def test_a_token_that_is_forged_or_of_elsewhere_is_refused(

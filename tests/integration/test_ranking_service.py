@@ -330,6 +330,22 @@ async def test_passing_requests_get_the_answers_of_others_before_and_after_a_wri
     assert "new" in ids(await service.search(query, is_passing=True, k=40))
 
 
+async def test_compared_tracks_that_the_filter_bars_are_named(service: Service) -> None:
+    for number in range(6):
+        await service.add(
+            f"t{number}", [service.vector(number)], licence="CC0-1.0" if number % 2 else "other", valence=0.25
+        )
+    request = {"k": 1, "compared_track_ids": [f"t{number}" for number in range(6)]}
+    for is_passing in (False, True):
+        barred = await service.search(
+            service.vector(9), filter='licence = "CC0-1.0"', is_passing=is_passing, **request
+        )
+        assert set(barred.barred_track_ids) == {"t0", "t2", "t4"}
+    everything = await service.search(service.vector(9), filter="valence = 0.25", **request)
+    assert not everything.barred_track_ids
+    assert not (await service.search(service.vector(9), **request)).barred_track_ids
+
+
 async def test_passing_requests_learn_what_the_tracks_score_that_may_be_named(service: Service) -> None:
     for number in range(12):
         await service.add(f"t{number:02d}", [service.vector(number), service.vector(100 + number)])

@@ -146,14 +146,21 @@ def tidy(value: float) -> float:
     return float(f"{value:.6g}")
 
 
+def filtered_columns(metadata: common_pb2.TrackMetadata, emotion: common_pb2.Emotion) -> Row:
+    """All columns of a track that filters ask about."""
+    return {
+        **metadata_scalars(metadata),
+        "track_id": metadata.track_id,
+        "track_valence": tidy(emotion.valence),
+        "track_arousal": tidy(emotion.arousal),
+    }
+
+
 def _scalars(catalogue: str, track: Track) -> Row:
     return {
-        **metadata_scalars(track.metadata),
+        **filtered_columns(track.metadata, track.emotion),
         "catalogue": catalogue,
-        "track_id": track.metadata.track_id,
         "passage_count": len(track.passages),
-        "track_valence": tidy(track.emotion.valence),
-        "track_arousal": tidy(track.emotion.arousal),
     }
 
 

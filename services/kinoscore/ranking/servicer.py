@@ -225,6 +225,9 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
         wanted = set(request.compared_track_ids)
         missing = wanted - found
         compared = await self._search.score(query, missing, deadline) if missing else []
+        barred: list[str] = []
+        if compared and query.condition is not None:
+            barred = await self._search.barred(query, missing, deadline)
         clip = request.clip.emotion
         video = self._manifest.calibration.video
         mood = self._mood(clip, (video.valence_mean, video.arousal_mean))
@@ -238,6 +241,7 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
             space=self._manifest.space,
             hits=hits[: len(ranked)],
             compared=hits[len(ranked) :],
+            barred_track_ids=barred,
             typical_score=await self._search.typical_score(query, deadline),
         )
 

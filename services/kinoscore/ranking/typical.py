@@ -22,10 +22,10 @@ __all__ = ["TypicalScores"]
 SAMPLED_TRACKS = 64
 SAMPLED_PASSAGES = 16
 """Of each track."""
-MOST_SAMPLES = 32
-"""Of catalogues and filters; up to 2 MB each."""
+MOST_ROWS = 32 * SAMPLED_TRACKS * SAMPLED_PASSAGES
+"""Of all samples that are kept, about 2 KB each."""
 LASTING_SECONDS = 60.0
-"""A sample stands for so long, though the catalogue was written to: that a few tracks came changes little."""
+"""The sample of a larger catalogue stands for so long, whatever is written: a few tracks change little."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +45,11 @@ class _Sample:
     starts: NDArray[np.int64]
 
     def stands_for(self, version: int) -> bool:
-        return version == self.version or time.monotonic() - self.taken < LASTING_SECONDS
+        is_young = time.monotonic() - self.taken < LASTING_SECONDS
+        return version == self.version or (is_young and len(self.starts) == SAMPLED_TRACKS)
+
+    def weight(self) -> int:
+        return 1 + len(self.vectors)
 
 
 class TypicalScores:
@@ -59,7 +63,7 @@ class TypicalScores:
         self._store = store
         self._rows = rows
         self._blocks = blocks
-        self._samples = LeastRecent[_Sample](MOST_SAMPLES)
+        self._samples = LeastRecent[_Sample](MOST_ROWS, _Sample.weight)
         self._sampling = SingleFlight[_Sample]("sample")
 
     async def score(self, place: Place, query: NDArray[np.float32], deadline: Deadline) -> float | None:

@@ -180,11 +180,13 @@ class _Session:
         self._encoder = StreamEncoder(backends, settings, state, wake.event)
         self._space = state.space
         self._catalogue = settings.catalogue
-        self._ranking = LiveRanking(backends, settings, wishes, state)
-        self._query: list[common_pb2.Embedding] = []
-        self._update = recommend_pb2.RecommendLiveResponse(space=self._space)
-        self._has_changed = False
         self._warnings: list[str] = []
+        self._ranking = LiveRanking(backends, settings, wishes, state, self._warnings.append)
+        self._query: list[common_pb2.Embedding] = []
+        self._update = recommend_pb2.RecommendLiveResponse(
+            space=self._space, stream_seconds=state.stream_seconds, key_frames=state.window.key_frames
+        )
+        self._has_changed = False
 
     async def updates(
         self, requests: AsyncIterator[recommend_pb2.RecommendLiveRequest]
@@ -239,7 +241,7 @@ class _Session:
             if part == "chunk":
                 await self._encoder.put(request.chunk)
             elif part == "control":
-                self._warnings += self._ranking.change(request.control)
+                self._ranking.change(request.control)
                 self._has_changed = True
                 self._wake.event.set()
             elif part == "settings":
@@ -307,6 +309,7 @@ class _Session:
         state.window.CopyFrom(self._encoder.taken_window)
         state.hits.extend(update.hits)
         state.losses.CopyFrom(update.losses)
+        state.stream_seconds = update.stream_seconds
         return state
 
     async def _fused(

@@ -1,11 +1,11 @@
 """The list of a live session: what ranking says of each moment of the stream, held stable."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from kinoscore.errors import InvalidRequest
 from kinoscore.recommend.backends import Backends
-from kinoscore.recommend.stability import Changes, StableList, lead_of_best
+from kinoscore.recommend.stability import Changes, Spread, StableList, Waits
 from kinoscore.recommend.stream_encoder import WINDOW_SECONDS
 from kinoscore.recommend.wishes import LiveWishes
 from kinoscore.runtime.deadline import Deadline
@@ -27,6 +27,7 @@ class LiveRanking:
     Args:
         settings: what the stream begins with; `wishes` are those of it that may change.
         state: of an earlier session, whose list goes on; of a new one only the space, filter and weights.
+        warn: takes a line of what could not be done.
 
     Raises:
         InvalidRequest: the margin or the hold time is out of bounds.
@@ -38,13 +39,17 @@ class LiveRanking:
         settings: recommend_pb2.RecommendLiveSettings,
         wishes: LiveWishes,
         state: recommend_pb2.LiveSession,
+        warn: Callable[[str], None],
     ) -> None:
         self._backends = backends
+        self._warn = warn
         self._catalogue = settings.catalogue
         self._space = state.space
         self._wishes = wishes
         # What the list was found with; a resumed one perhaps with something else.
         self._proven = replace(wishes, filter=state.filter, weights=state.weights)
+        # What ranking was asked with last.
+        self._asked = wishes
         margin = settings.margin if settings.HasField("margin") else 0.7
         hold_seconds = settings.hold_seconds if settings.HasField("hold_seconds") else 2.0
         self._list = StableList(
@@ -53,38 +58,43 @@ class LiveRanking:
             require_between(hold_seconds, 0, 60, field="settings.hold_seconds"),
             settling_seconds=settings.window_seconds or WINDOW_SECONDS,
         )
-        self._list.restore(hit.track.track_id for hit in state.hits)
         for track in state.skipped_track_ids:
             self._list.skip(track)
         self._list.pin(state.pinned_track_id)
+        if state.HasField("waits"):
+            self._list.restore((hit.track.track_id for hit in state.hits), _waits_of(state.waits))
         self._hits = {hit.track.track_id: hit for hit in state.hits}
         # As of the last update.
         self._told = self._list.tracks
         # Until it is known: that of what has nothing in common.
         self._typical_score = 0.0
 
-    def change(self, control: recommend_pb2.LiveControl) -> list[str]:
-        """Takes what a client changes; returns what of it cannot be, a line each."""
+    def change(self, control: recommend_pb2.LiveControl) -> None:
+        """Takes what a client changes; warns of what cannot be."""
         try:
             wishes = self._wishes.changed(control)
             self._check_skipped(control.skip_track_ids)
         except InvalidRequest as error:
-            return [f"the change was refused: {error.message}"]
+            self._warn(f"the change was refused: {error.message}")
+            return
         self._wishes = wishes
         self._list.size = wishes.k
         for track in control.skip_track_ids:
             self._list.skip(track)
         if control.HasField("pin_track_id"):
-            if control.pin_track_id and control.pin_track_id not in self._hits:
-                return ["only a track that was recommended in this session can be pinned"]
-            self._list.pin(control.pin_track_id)
-        return []
+            if control.pin_track_id in self._list.skipped:
+                self._warn("a track that was skipped cannot be pinned")
+            else:
+                self._list.pin(control.pin_track_id)
 
     def take_back(self) -> bool:
-        """Goes back to the filter and weights that ranking took last; False where there is no way back."""
-        if self._wishes is self._proven:
+        """Goes back from what ranking refused to the filter and weights that it took last, unless the client
+        has changed them since; False where there is no way back.
+        """
+        if self._asked is self._proven:
             return False
-        self._wishes = replace(self._proven, k=self._wishes.k)
+        if self._wishes is self._asked:
+            self._wishes = replace(self._proven, k=self._wishes.k)
         return True
 
     async def search(
@@ -103,27 +113,21 @@ class LiveRanking:
             InvalidRequest: ranking refuses what the client wishes; see `take_back`.
             KinoscoreError: whatever else ranking raised.
         """
-        wishes = self._wishes
+        wishes = self._asked = self._wishes
         count = wishes.k + max(wishes.k, _CHALLENGERS) + len(self._list.skipped)
         listed = self._list.tracks
-        found = await self._found(query, wishes, count, listed, deadline, timer)
-        hits = {hit.track.track_id: hit for hit in found.hits}
+        pinned = self._list.pinned
+        found = await self._found(query, wishes, count, {*listed, *filter(None, [pinned])}, deadline, timer)
         if (wishes.filter, wishes.weights) != (self._proven.filter, self._proven.weights):
             self._list.clear()
-        # Where fewer came than were asked for, no others may be named.
-        elif len(found.hits) == count:
-            hits |= {hit.track.track_id: hit for hit in found.compared}
-        if found.HasField("typical_score"):
-            self._typical_score = found.typical_score
-        scores = {track: hit.score for track, hit in hits.items()}
-        self._list.look(
-            stream_seconds,
-            scores,
-            lead=lead_of_best(scores.values(), wishes.k, self._typical_score),
-            # What a silent store cannot be asked for is not known to be gone.
-            is_complete=not found.stale,
-        )
         self._proven = wishes
+        hits = {hit.track.track_id: hit for hit in (*found.hits, *found.compared)}
+        # What a silent store does not tell of is not known to be gone.
+        told = {**self._hits, **hits} if found.stale else hits
+        if pinned not in ("", *told) and pinned == self._list.pinned:
+            self._list.pin("")
+            self._warn(f"the pinned track {pinned} is not in the catalogue")
+        self._look(stream_seconds, found, hits, is_all=len(found.hits) < count)
         known = {**self._hits, **hits}
         self._hits = {track: known[track] for track in {*self._list.tracks, *hits}}
         # Those that have just entered are known in brief only.
@@ -135,6 +139,28 @@ class LiveRanking:
                 if hit.track.track_id in entered
             }
         return found.stale
+
+    def _look(
+        self,
+        stream_seconds: float,
+        found: ranking_pb2.SearchTracksResponse,
+        hits: Mapping[str, ranking_pb2.Hit],
+        *,
+        is_all: bool,
+    ) -> None:
+        """Shows the list the scores of the tracks that may be named, and that of the pinned one."""
+        if found.HasField("typical_score"):
+            self._typical_score = found.typical_score
+        barred = {*found.barred_track_ids, *self._list.skipped}
+        allowed = {track: hit.score for track, hit in hits.items() if track not in barred}
+        pinned = self._list.pinned
+        scores = {**allowed, pinned: hits[pinned].score} if pinned in hits else allowed
+        self._list.look(
+            stream_seconds,
+            scores,
+            spread=Spread.of(allowed.values(), self._proven.k, None if is_all else self._typical_score),
+            is_complete=not found.stale,
+        )
 
     def tell(self, update: recommend_pb2.RecommendLiveResponse) -> None:
         """Writes the list into an update, what changed in it since the last one, and the pin."""
@@ -170,6 +196,7 @@ class LiveRanking:
             weights=self._proven.weights,
             pinned_track_id=self._list.pinned,
             skipped_track_ids=sorted(self._list.skipped),
+            waits=_to_message(self._list.waits),
         )
 
     async def _found(
@@ -202,9 +229,32 @@ class LiveRanking:
         return found
 
     def _check_skipped(self, track_ids: Sequence[str]) -> None:
-        if any(len(track) > _LONGEST_TRACK_ID for track in track_ids):
-            raise InvalidRequest(f"no track id has more than {_LONGEST_TRACK_ID} characters")
+        if any(not 1 <= len(track) <= _LONGEST_TRACK_ID for track in track_ids):
+            raise InvalidRequest(f"a track id has 1 to {_LONGEST_TRACK_ID} characters")
         if len(self._list.skipped.union(track_ids)) > _MOST_SKIPPED:
             raise InvalidRequest(
                 f"a session skips at most {_MOST_SKIPPED} tracks; exclude more with a filter"
             )
+
+
+def _to_message(waits: Waits) -> recommend_pb2.LiveWaits:
+    return recommend_pb2.LiveWaits(
+        is_settling=waits.is_settling,
+        behind_since_seconds=waits.behind_since,
+        outrun_since_seconds=waits.outrun_since,
+        disordered_since_seconds=waits.disordered_since,
+        departing_since_seconds=waits.departing_since,
+    )
+
+
+def _waits_of(message: recommend_pb2.LiveWaits) -> Waits:
+    def since(name: str) -> float | None:
+        return getattr(message, name) if message.HasField(name) else None
+
+    return Waits(
+        is_settling=message.is_settling,
+        behind_since=since("behind_since_seconds"),
+        outrun_since=since("outrun_since_seconds"),
+        disordered_since=since("disordered_since_seconds"),
+        departing_since=since("departing_since_seconds"),
+    )

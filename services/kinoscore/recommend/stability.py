@@ -6,33 +6,83 @@ it could be, at every look, for a hold time; in between, scores may do what they
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
-__all__ = ["Changes", "Departure", "StableList", "lead_of_best"]
+__all__ = ["Changes", "Departure", "Spread", "StableList", "Waits"]
 
 # Margins by which a single track must be ahead.
 _FAR_AHEAD = 3.0
-# Tracks that lie closer together are all alike.
-_LEAST_LEAD = 0.03
+_LEAST_SPREAD = 0.03
 
 
-def lead_of_best(scores: Iterable[float], size: int, typical: float) -> float:
-    """What sets a list of the best tracks apart from one drawn at random: the difference of their scores, for
-    each place that could change hands. Our choice.
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How far a list drawn at random is from the best one, in scores: what a difference is measured in.
 
-    Args:
-        scores: of all tracks, or of the best: at least twice as many as the list holds.
-        size: tracks in the list.
-        typical: the mean score of all tracks.
+    Our choice. Both are at least 0.03, so that tracks that are all alike do not change places.
+
+    Attributes:
+        renewal: by how much its tracks are worse, for each place that could change hands.
+        order: how far the track at each place is from the one that is due there, on average.
     """
-    ordered = sorted(scores, reverse=True)
-    best = ordered[:size]
-    if not best:
-        return _LEAST_LEAD
-    # Where all tracks are in the list, only their order is in question.
-    lead = best[0] - typical
-    if places := min(len(best), len(ordered) - len(best)):
-        lead = (sum(best) - len(best) * typical) / places
-    return max(_LEAST_LEAD, lead)
+
+    renewal: float
+    order: float
+
+    @classmethod
+    def of(cls, scores: Iterable[float], size: int, typical: float | None) -> Self:
+        """From the scores of a moment.
+
+        Args:
+            scores: of all tracks, or of the best: at least twice as many as the list holds.
+            size: tracks in the list.
+            typical: the mean score of all tracks; None where `scores` are those of all.
+        """
+        ordered = sorted(scores, reverse=True)
+        best = ordered[:size]
+        if not best:
+            return cls(_LEAST_SPREAD, _LEAST_SPREAD)
+        if typical is None:
+            typical = sum(ordered) / len(ordered)
+            distances = _mean_distances(ordered)[:size]
+        else:
+            distances = [abs(score - typical) for score in best]
+        places = min(len(best), len(ordered) - len(best))
+        lead = sum(best) - len(best) * typical
+        return cls(
+            renewal=max(_LEAST_SPREAD, lead / places if places else 0.0),
+            order=max(_LEAST_SPREAD, sum(distances) / len(best)),
+        )
+
+
+def _mean_distances(ordered: Sequence[float]) -> list[float]:
+    """Of each score from all of them; they fall."""
+    distances = []
+    before, after, count = 0.0, sum(ordered), len(ordered)
+    for place, score in enumerate(ordered):
+        after -= score
+        distances.append((before - place * score + (count - place - 1) * score - after) / count)
+        before += score
+    return distances
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """What a list waits for, each since when in seconds of the stream; None where it does not.
+
+    Attributes:
+        is_settling: the free renewal of a list of a glance.
+        behind_since: the best have been better by the margin.
+        outrun_since: a single track has been far better.
+        disordered_since: the order has been another.
+        departing_since: the scene has moved away from the pinned track.
+    """
+
+    is_settling: bool = False
+    behind_since: float | None = None
+    outrun_since: float | None = None
+    disordered_since: float | None = None
+    departing_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +148,7 @@ class StableList:
 
     Args:
         size: tracks in the list.
-        margin: how much better, as a part of the lead of the best tracks (`lead_of_best`).
+        margin: how much better, as a part of the `Spread` of the moment.
         hold_seconds: for how long.
         settling_seconds: how much of a stream tells what it is like; 0 where the first look does.
     """
@@ -108,6 +158,7 @@ class StableList:
         self._relative_margin = margin
         # In scores, as of the last look.
         self._margin = 0.0
+        self._order_margin = 0.0
         self._hold_seconds = hold_seconds
         self._settling_seconds = settling_seconds
         self._is_settling = settling_seconds > 0
@@ -139,10 +190,25 @@ class StableList:
         """Whether the scene moved away from the pinned track, as of the last look."""
         return self._departure
 
-    def restore(self, tracks: Iterable[str]) -> None:
-        """Takes the list of an earlier session as it stood; one that held tracks has settled."""
+    @property
+    def waits(self) -> Waits:
+        """What the list waits for."""
+        return Waits(
+            self._is_settling,
+            self._behind_since,
+            self._outrun_since,
+            self._disordered_since,
+            self._departing_since,
+        )
+
+    def restore(self, tracks: Iterable[str], waits: Waits) -> None:
+        """Goes on with the list of an earlier session as it stood, once the pinned track is pinned again."""
         self._tracks = list(tracks)
-        self._is_settling = self._is_settling and not self._tracks
+        self._is_settling = waits.is_settling
+        self._behind_since = waits.behind_since
+        self._outrun_since = waits.outrun_since
+        self._disordered_since = waits.disordered_since
+        self._departing_since = waits.departing_since
 
     def pin(self, track: str) -> None:
         """Keeps this track and no other; an empty one lets the pinned track go. No skipped one is pinned."""
@@ -163,28 +229,31 @@ class StableList:
         self._tracks = [track for track in self._tracks if track == self._pinned]
         self._behind_since = self._outrun_since = self._disordered_since = None
 
-    def look(self, seconds: float, scores: Mapping[str, float], *, lead: float, is_complete: bool) -> None:
+    def look(self, seconds: float, scores: Mapping[str, float], *, spread: Spread, is_complete: bool) -> None:
         """Takes the scores of this moment.
 
         Args:
             seconds: not before the last look's.
             scores: of the best tracks now. A track of the list that is not among them is at most as good as
                 the worst of them.
-            lead: of the best tracks.
+            spread: of them.
             is_complete: whether these are all that may be named: tracks of the list that are not among them
                 leave at once, the pinned one excepted.
         """
-        self._margin = self._relative_margin * lead
+        self._margin = self._relative_margin * spread.renewal
+        self._order_margin = self._relative_margin * spread.order
         allowed = {track: score for track, score in scores.items() if track not in self._skipped}
         floor = min(allowed.values(), default=0.0)
         before = self.tracks
         if is_complete:
             self._tracks = [track for track in self._tracks if track in allowed or track == self._pinned]
         known = {**{track: floor for track in (*self._tracks, self._pinned) if track}, **allowed}
+        settles = self._is_settling and seconds >= self._settling_seconds
+        self._is_settling = self._is_settling and not settles
         self._seat_pinned(known)
         self._fill(known)
-        self._renew(seconds, known)
-        self._reorder(seconds, known, has_changed=set(before) != set(self._tracks))
+        self._renew(seconds, known, is_free=settles)
+        self._reorder(seconds, known, is_free=settles or set(before) != set(self._tracks))
         self._watch_pinned(seconds, known)
 
     def _seat_pinned(self, known: Mapping[str, float]) -> None:
@@ -197,14 +266,13 @@ class StableList:
         outside = self._outside(known)
         self._tracks += outside[: max(0, self.size - len(self._tracks))]
 
-    def _renew(self, seconds: float, known: Mapping[str, float]) -> None:
+    def _renew(self, seconds: float, known: Mapping[str, float], *, is_free: bool) -> None:
         outside = self._outside(known)
         replaceable = [track for track in self._tracks if track != self._pinned]
         if not outside or not replaceable:
             self._behind_since = self._outrun_since = None
             return
-        if self._is_settling and seconds >= self._settling_seconds:
-            self._is_settling = False
+        if is_free:
             self._take_best(outside, replaceable, known, margin=0.0)
             return
         is_behind = self._shortfall(outside, replaceable, known) >= self._margin
@@ -238,19 +306,15 @@ class StableList:
         best = sorted([*inside, *(known[track] for track in outside)], reverse=True)[: len(inside)]
         return (sum(best) - sum(inside)) / min(len(inside), len(outside))
 
-    def _reorder(self, seconds: float, known: Mapping[str, float], *, has_changed: bool) -> None:
+    def _reorder(self, seconds: float, known: Mapping[str, float], *, is_free: bool) -> None:
         ordered = sorted(self._tracks, key=lambda track: -known[track])
         pairs = zip(self._tracks, ordered, strict=True)
         disorder = sum(abs(known[track] - known[due]) for track, due in pairs)
-        if disorder == 0 or disorder < self._margin * len(self._tracks):
-            since = None
-        else:
-            since = seconds if self._disordered_since is None else self._disordered_since
-        is_due = since is not None and seconds - since >= self._hold_seconds
-        if has_changed or is_due:
+        is_disordered = disorder > 0 and disorder >= self._order_margin * len(self._tracks)
+        self._disordered_since = _since(is_disordered, self._disordered_since, seconds)
+        if is_free or self._has_lasted(self._disordered_since, seconds):
             self._tracks = ordered
-            since = None
-        self._disordered_since = since
+            self._disordered_since = None
 
     def _watch_pinned(self, seconds: float, known: Mapping[str, float]) -> None:
         if not self._pinned:

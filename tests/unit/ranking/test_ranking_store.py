@@ -21,6 +21,7 @@ from kinoscore.errors import (
 )
 from kinoscore.ranking import engines
 from kinoscore.ranking.filters import And, Comparison, Filter, Membership, Not, Or, Range
+from kinoscore.ranking.matching import passes
 from kinoscore.ranking.rows import PASSAGES, TRACKS, Passage, Track
 from kinoscore.ranking.store import MilvusStore
 from kinoscore.runtime.deadline import Deadline
@@ -365,7 +366,10 @@ def nasty_library(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-
 def test_milvus_finds_exactly_the_tracks_that_pass_the_filter(nasty_library, tree: Filter) -> None:  # type: ignore[no-untyped-def]
     store, library, loop = nasty_library
     found = loop.run_until_complete(store.valences("default", tree, soon()))
-    assert set(found) == {metadata.track_id for metadata in library if matches(tree, metadata)}
+    expected = {metadata.track_id for metadata in library if matches(tree, metadata)}
+    assert set(found) == expected
+    records = loop.run_until_complete(store.records("default", [one.track_id for one in library], soon()))
+    assert {track_id for track_id, record in records.items() if passes(tree, record)} == expected
 
 
 async def test_a_track_id_may_hold_any_text(store: MilvusStore) -> None:

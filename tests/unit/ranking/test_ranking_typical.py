@@ -123,7 +123,7 @@ async def test_streams_that_begin_together_take_one_sample() -> None:
 async def test_the_sample_is_taken_once_and_stands_for_a_while_when_the_catalogue_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    store = Store([2] * 60)
+    store = Store([2] * 100)
     scores = scores_of(store)
     for version in (1, 1, 2, 3):
         await score(scores, version)
@@ -133,3 +133,11 @@ async def test_the_sample_is_taken_once_and_stands_for_a_while_when_the_catalogu
     assert store.scans == 1
     await score(scores, 4)
     assert store.scans == 2
+
+
+async def test_the_sample_of_a_small_catalogue_is_as_new_as_the_catalogue() -> None:
+    store = Store([2])
+    scores = scores_of(store)
+    await score(scores, 1)
+    store.tracks |= Store([2] * 20).tracks
+    assert await score(scores, 2) == pytest.approx(store.mean_score(QUERY), abs=1e-4)

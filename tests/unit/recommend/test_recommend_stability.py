@@ -3,14 +3,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kinoscore.recommend.stability import Changes, StableList, lead_of_best
+from kinoscore.recommend.stability import Changes, Spread, StableList, Waits
 
+EVEN = Spread(1.0, 1.0)
+"""Margins are differences of scores."""
 IDS = [f"t{number}" for number in range(8)]
 SCORES = st.dictionaries(st.sampled_from(IDS), st.floats(-1, 1), min_size=1)
 
 
 def look(stable: StableList, seconds: float, **scores: float) -> tuple[str, ...]:
-    stable.look(seconds, scores, lead=1.0, is_complete=False)
+    stable.look(seconds, scores, spread=EVEN, is_complete=False)
     return stable.tracks
 
 
@@ -26,9 +28,36 @@ def test_the_list_of_a_glance_is_renewed_once_when_the_stream_has_been_seen_for_
     assert look(stable, 5.0, a=0.3, b=0.2, c=0.1) == ("c", "b")
 
 
+def test_the_order_of_a_list_of_all_tracks_settles_too() -> None:
+    stable = StableList(3, 0.5, 2.0, settling_seconds=4.0)
+    assert look(stable, 1.0, a=0.3, b=0.2, c=0.1) == ("a", "b", "c")
+    assert look(stable, 3.0, a=0.1, b=0.2, c=0.3) == ("a", "b", "c")
+    assert look(stable, 4.0, a=0.1, b=0.2, c=0.3) == ("c", "b", "a")
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 19))
+def test_a_list_that_is_taken_up_again_goes_on_as_if_nothing_had_been(seed: int, size: int, cut: int) -> None:
+    random = np.random.default_rng(seed)
+    stable, scores = StableList(size, 0.5, 2.0, settling_seconds=4.0), random.uniform(-1, 1, len(IDS))
+    stable.pin("t3")
+    again = None
+    for second in range(20):
+        if random.random() < 0.2:
+            scores = random.uniform(-1, 1, len(IDS))
+        if second == cut:
+            again = StableList(size, 0.5, 2.0, settling_seconds=4.0)
+            again.pin(stable.pinned)
+            again.restore(stable.tracks, stable.waits)
+        now = dict(zip(IDS, scores.tolist(), strict=True))
+        for one in filter(None, (stable, again)):
+            one.look(float(second), now, spread=Spread.of(now.values(), size, None), is_complete=True)
+        if again is not None:
+            assert (again.tracks, again.departure) == (stable.tracks, stable.departure)
+
+
 def test_a_list_that_is_gone_on_with_has_settled() -> None:
     stable = StableList(1, 0.5, 2.0, settling_seconds=4.0)
-    stable.restore(["a"])
+    stable.restore(["a"], Waits())
     assert look(stable, 60.0, a=0.1, b=0.2) == ("a",)
 
 
@@ -53,11 +82,11 @@ def test_one_look_below_the_margin_begins_the_wait_anew() -> None:
 def test_noise_within_the_margin_never_changes_the_list(noise: list[list[float]]) -> None:
     stable = StableList(3, 0.1, 0.0)
     base = {track: -0.001 * number for number, track in enumerate(IDS)}
-    stable.look(0.0, base, lead=1.0, is_complete=False)
+    stable.look(0.0, base, spread=EVEN, is_complete=False)
     settled = stable.tracks
     for second, shifts in enumerate(noise, 1):
         scores = {track: 0.9 * shift for track, shift in zip(IDS, shifts, strict=True)}
-        stable.look(float(second), scores, lead=1.0, is_complete=False)
+        stable.look(float(second), scores, spread=EVEN, is_complete=False)
         assert stable.tracks == settled
 
 
@@ -77,7 +106,7 @@ def test_a_full_list_changes_when_the_best_or_one_far_ahead_were_better_for_the_
         shortfall = (sum(best) - sum(inside)) / places if places else 0.0
         ahead = max((known[track] for track in outside), default=-2.0) - min(inside, default=2.0)
         history.append((float(second), shortfall, ahead))
-        stable.look(float(second), scores, lead=1.0, is_complete=False)
+        stable.look(float(second), scores, spread=EVEN, is_complete=False)
         assert len(set(stable.tracks)) == len(stable.tracks) <= size
         entered = set(stable.tracks) - set(before)
         if len(before) == size and entered:
@@ -114,7 +143,7 @@ def test_a_scene_that_follows_another_renews_the_list_once_whatever_the_noise(
             track: (1 - share) * FIRST[track] + share * SECOND[track] + shift
             for track, shift in zip(IDS, shifts, strict=True)
         }
-        stable.look(float(second), scores, lead=1.0, is_complete=True)
+        stable.look(float(second), scores, spread=EVEN, is_complete=True)
         if second and stable.tracks != before:
             changed.append(second)
     assert len(changed) == 1
@@ -171,7 +200,7 @@ def test_pinned_stays_and_skipped_never_comes_again(looks: list[dict[str, float]
         if second == 2:
             stable.pin("t0")
             stable.skip("t1")
-        stable.look(float(second), scores, lead=1.0, is_complete=second % 3 == 0)
+        stable.look(float(second), scores, spread=EVEN, is_complete=second % 3 == 0)
         if second >= 2:
             assert "t0" in stable.tracks
             assert "t1" not in stable.tracks
@@ -201,7 +230,7 @@ def test_a_scene_that_leaves_the_pinned_track_says_since_when() -> None:
 def test_a_track_that_may_no_longer_be_named_leaves_at_once() -> None:
     stable = StableList(2, 0.1, 5.0)
     look(stable, 0.0, a=0.5, b=0.4)
-    stable.look(1.0, {"b": 0.4, "c": 0.1}, lead=1.0, is_complete=True)
+    stable.look(1.0, {"b": 0.4, "c": 0.1}, spread=EVEN, is_complete=True)
     assert stable.tracks == ("b", "c")
 
 
@@ -215,21 +244,32 @@ def test_a_shorter_list_keeps_the_best_and_a_longer_one_is_filled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scores", "size", "lead"),
+    ("scores", "size", "typical", "renewal", "order"),
     [
-        ([0.9, 0.7, 0.5, 0.3, 0.1, 0.0], 2, 0.8 - 0.4),
+        ([0.9, 0.7, 0.5, 0.3, 0.1, 0.0], 2, 0.4, 0.8 - 0.4, (0.5 + 0.3) / 2),
         # Only one place can change hands: the gain of all three falls to it.
-        ([0.9, 0.7, 0.5, 0.1], 3, 2.1 - 3 * 0.4),
-        # Nothing to choose from.
-        ([0.9, 0.7], 5, 0.9 - 0.4),
-        ([0.41, 0.4, 0.39, 0.38], 2, 0.03),
-        ([], 2, 0.03),
+        ([0.9, 0.7, 0.5, 0.1], 3, 0.4, 2.1 - 3 * 0.4, (0.5 + 0.3 + 0.1) / 3),
+        # All tracks there are: the typical score is their own mean, and a random order is meant.
+        ([0.9, 0.5, 0.1], 1, None, 0.9 - 0.5, (0.4 + 0.8) / 3),
+        ([0.9, 0.5, 0.1], 3, None, 0.03, (1.2 + 0.8 + 1.2) / 9),
+        ([0.41, 0.4, 0.39, 0.38], 2, 0.4, 0.03, 0.03),
+        ([], 2, 0.4, 0.03, 0.03),
     ],
 )
-def test_the_lead_is_what_the_best_have_over_a_list_drawn_at_random(
-    scores: list[float], size: int, lead: float
+def test_the_spread_is_how_far_a_list_drawn_at_random_is_from_the_best(
+    scores: list[float], size: int, typical: float | None, renewal: float, order: float
 ) -> None:
-    assert lead_of_best(scores, size, typical=0.4) == pytest.approx(lead)
+    spread = Spread.of(scores, size, typical)
+    assert (spread.renewal, spread.order) == (pytest.approx(renewal), pytest.approx(order))
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=12), st.integers(1, 12))
+def test_the_spread_of_the_order_is_the_mean_distance_of_all_tracks_from_those_listed(
+    scores: list[float], size: int
+) -> None:
+    best = np.sort(scores)[::-1][:size]
+    distance = np.abs(best[:, None] - np.array(scores)[None, :]).mean()
+    assert Spread.of(scores, size, None).order == pytest.approx(max(0.03, distance), abs=1e-9)
 
 
 @given(
@@ -248,9 +288,9 @@ def test_a_list_changes_alike_however_close_together_a_catalogue_scores(
         if random.random() < 0.3:
             scores = random.uniform(-1, 1, len(IDS))
         for stable, values in ((wide, scores), (close, scale * scores + shift)):
-            lead = lead_of_best(values.tolist(), size, float(values.mean()))
+            spread = Spread.of(values.tolist(), size, None)
             stable.look(
-                float(second), dict(zip(IDS, values.tolist(), strict=True)), lead=lead, is_complete=True
+                float(second), dict(zip(IDS, values.tolist(), strict=True)), spread=spread, is_complete=True
             )
         assert wide.tracks == close.tracks
 
