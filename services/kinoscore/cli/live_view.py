@@ -126,6 +126,9 @@ class LiveView:
     ) -> None:
         if self._live:
             self._live.stop()
+            # Rich ends the last line at a terminal only.
+            if self.last is not None and not self._live.console.is_terminal:
+                self._live.console.line()
 
     def show(self, update: LiveUpdate) -> None:
         """Draws an update in the place of the last one."""

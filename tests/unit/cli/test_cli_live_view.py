@@ -42,6 +42,7 @@ def test_the_view_shows_the_stream_and_the_list(capsys: pytest.CaptureFixture[st
     ):
         assert piece in shown
     assert "\x1b[2J" not in shown
+    assert shown.endswith("\n")
     assert view.last is not None
     assert view.last.hits
 
