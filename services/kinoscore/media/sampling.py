@@ -24,6 +24,8 @@ LOOKAHEAD_PACKETS = 32
 MOST_HELD_PACKETS = 64
 # A larger step back is a new timeline (joined recordings), a smaller one is disorder.
 DISORDER_SECONDS = 1.0
+# Thirty thousand years; sums of larger numbers lose frames, and those of the largest are infinite.
+_FURTHEST_SECONDS = 1e12
 
 
 def samples_before(seconds: float, rate: float) -> int:
@@ -34,8 +36,9 @@ def samples_before(seconds: float, rate: float) -> int:
 class FrameClock:
     """Turns timestamps as found into seconds since the first frame that never decrease.
 
-    A frame without a timestamp follows its predecessor at the nominal distance. A frame up to one second late
-    counts as shown at once. A larger step back starts a new timeline right after the last frame.
+    A frame without a timestamp, or with one that no clock shows, follows its predecessor at the nominal
+    distance. A frame up to one second late counts as shown at once. A larger step back starts a new timeline
+    right after the last frame.
 
     Args:
         frame_seconds: the nominal distance of two frames, in seconds.
@@ -49,7 +52,7 @@ class FrameClock:
 
     def place(self, timestamp: float | None) -> float:
         """The time of the next frame in order of display, in seconds since the first."""
-        if timestamp is None or not math.isfinite(timestamp):
+        if timestamp is None or not abs(timestamp) <= _FURTHEST_SECONDS:
             self.repaired += 1
             self._last += self._frame_seconds
             return self._last
