@@ -1,7 +1,7 @@
 """The list of a live session: what ranking says of each moment of the stream, held stable."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from kinoscore.errors import InvalidRequest
 from kinoscore.recommend.backends import Backends
@@ -62,7 +62,8 @@ class LiveRanking:
             self._list.skip(track)
         self._list.pin(state.pinned_track_id)
         if state.HasField("waits"):
-            self._list.restore((hit.track.track_id for hit in state.hits), _waits_of(state.waits))
+            waits = Waits(**{part.name: value for part, value in state.waits.ListFields()})
+            self._list.restore((hit.track.track_id for hit in state.hits), waits)
         self._hits = {hit.track.track_id: hit for hit in state.hits}
         # As of the last update.
         self._told = self._list.tracks
@@ -117,18 +118,17 @@ class LiveRanking:
         count = wishes.k + max(wishes.k, _CHALLENGERS) + len(self._list.skipped)
         listed = self._list.tracks
         pinned = self._list.pinned
-        found = await self._found(query, wishes, count, {*listed, *filter(None, [pinned])}, deadline, timer)
+        found = await self._found(query, wishes, count, {*listed, pinned} - {""}, deadline, timer)
         if (wishes.filter, wishes.weights) != (self._proven.filter, self._proven.weights):
             self._list.clear()
         self._proven = wishes
         hits = {hit.track.track_id: hit for hit in (*found.hits, *found.compared)}
+        known = {**self._hits, **hits}
         # What a silent store does not tell of is not known to be gone.
-        told = {**self._hits, **hits} if found.stale else hits
-        if pinned not in ("", *told) and pinned == self._list.pinned:
+        if pinned not in ("", *(known if found.stale else hits)) and pinned == self._list.pinned:
             self._list.pin("")
             self._warn(f"the pinned track {pinned} is not in the catalogue")
         self._look(stream_seconds, found, hits, is_all=len(found.hits) < count)
-        known = {**self._hits, **hits}
         self._hits = {track: known[track] for track in {*self._list.tracks, *hits}}
         # Those that have just entered are known in brief only.
         if entered := set(self._list.tracks).difference(listed):
@@ -196,7 +196,7 @@ class LiveRanking:
             weights=self._proven.weights,
             pinned_track_id=self._list.pinned,
             skipped_track_ids=sorted(self._list.skipped),
-            waits=_to_message(self._list.waits),
+            waits=recommend_pb2.LiveWaits(**asdict(self._list.waits)),
         )
 
     async def _found(
@@ -235,26 +235,3 @@ class LiveRanking:
             raise InvalidRequest(
                 f"a session skips at most {_MOST_SKIPPED} tracks; exclude more with a filter"
             )
-
-
-def _to_message(waits: Waits) -> recommend_pb2.LiveWaits:
-    return recommend_pb2.LiveWaits(
-        is_settling=waits.is_settling,
-        behind_since_seconds=waits.behind_since,
-        outrun_since_seconds=waits.outrun_since,
-        disordered_since_seconds=waits.disordered_since,
-        departing_since_seconds=waits.departing_since,
-    )
-
-
-def _waits_of(message: recommend_pb2.LiveWaits) -> Waits:
-    def since(name: str) -> float | None:
-        return getattr(message, name) if message.HasField(name) else None
-
-    return Waits(
-        is_settling=message.is_settling,
-        behind_since=since("behind_since_seconds"),
-        outrun_since=since("outrun_since_seconds"),
-        disordered_since=since("disordered_since_seconds"),
-        departing_since=since("departing_since_seconds"),
-    )

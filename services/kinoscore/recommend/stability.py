@@ -5,7 +5,7 @@ it could be, at every look, for a hold time; in between, scores may do what they
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 __all__ = ["Changes", "Departure", "Spread", "StableList", "Waits"]
@@ -42,47 +42,33 @@ class Spread:
         best = ordered[:size]
         if not best:
             return cls(_LEAST_SPREAD, _LEAST_SPREAD)
-        if typical is None:
-            typical = sum(ordered) / len(ordered)
-            distances = _mean_distances(ordered)[:size]
-        else:
-            distances = [abs(score - typical) for score in best]
+        drawn = ordered if typical is None else [typical]
+        lead = sum(best) - len(best) * sum(drawn) / len(drawn)
         places = min(len(best), len(ordered) - len(best))
-        lead = sum(best) - len(best) * typical
+        distance = sum(abs(score - other) for score in best for other in drawn)
         return cls(
             renewal=max(_LEAST_SPREAD, lead / places if places else 0.0),
-            order=max(_LEAST_SPREAD, sum(distances) / len(best)),
+            order=max(_LEAST_SPREAD, distance / (len(best) * len(drawn))),
         )
 
 
-def _mean_distances(ordered: Sequence[float]) -> list[float]:
-    """Of each score from all of them; they fall."""
-    distances = []
-    before, after, count = 0.0, sum(ordered), len(ordered)
-    for place, score in enumerate(ordered):
-        after -= score
-        distances.append((before - place * score + (count - place - 1) * score - after) / count)
-        before += score
-    return distances
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Waits:
     """What a list waits for, each since when in seconds of the stream; None where it does not.
 
     Attributes:
         is_settling: the free renewal of a list of a glance.
-        behind_since: the best have been better by the margin.
-        outrun_since: a single track has been far better.
-        disordered_since: the order has been another.
-        departing_since: the scene has moved away from the pinned track.
+        behind_since_seconds: the best have been better by the margin.
+        outrun_since_seconds: a single track has been far better.
+        disordered_since_seconds: the order has been another.
+        departing_since_seconds: the scene has moved away from the pinned track.
     """
 
     is_settling: bool = False
-    behind_since: float | None = None
-    outrun_since: float | None = None
-    disordered_since: float | None = None
-    departing_since: float | None = None
+    behind_since_seconds: float | None = None
+    outrun_since_seconds: float | None = None
+    disordered_since_seconds: float | None = None
+    departing_since_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,14 +147,10 @@ class StableList:
         self._order_margin = 0.0
         self._hold_seconds = hold_seconds
         self._settling_seconds = settling_seconds
-        self._is_settling = settling_seconds > 0
+        self._waits = Waits(is_settling=settling_seconds > 0)
         self._tracks: list[str] = []
         self._skipped: set[str] = set()
         self._pinned = ""
-        self._behind_since: float | None = None
-        self._outrun_since: float | None = None
-        self._disordered_since: float | None = None
-        self._departing_since: float | None = None
         self._departure: Departure | None = None
 
     @property
@@ -192,29 +174,19 @@ class StableList:
 
     @property
     def waits(self) -> Waits:
-        """What the list waits for."""
-        return Waits(
-            self._is_settling,
-            self._behind_since,
-            self._outrun_since,
-            self._disordered_since,
-            self._departing_since,
-        )
+        """What the list waits for, as of the last look."""
+        return replace(self._waits)
 
     def restore(self, tracks: Iterable[str], waits: Waits) -> None:
         """Goes on with the list of an earlier session as it stood, once the pinned track is pinned again."""
         self._tracks = list(tracks)
-        self._is_settling = waits.is_settling
-        self._behind_since = waits.behind_since
-        self._outrun_since = waits.outrun_since
-        self._disordered_since = waits.disordered_since
-        self._departing_since = waits.departing_since
+        self._waits = replace(waits)
 
     def pin(self, track: str) -> None:
         """Keeps this track and no other; an empty one lets the pinned track go. No skipped one is pinned."""
         if track != self._pinned and track not in self._skipped:
             self._pinned = track
-            self._departing_since = self._departure = None
+            self._waits.departing_since_seconds = self._departure = None
 
     def skip(self, track: str) -> None:
         """Never names this track again."""
@@ -227,7 +199,8 @@ class StableList:
     def clear(self) -> None:
         """Lets all tracks go but the pinned one: what counts is another thing from now on."""
         self._tracks = [track for track in self._tracks if track == self._pinned]
-        self._behind_since = self._outrun_since = self._disordered_since = None
+        waits = self._waits
+        waits.behind_since_seconds = waits.outrun_since_seconds = waits.disordered_since_seconds = None
 
     def look(self, seconds: float, scores: Mapping[str, float], *, spread: Spread, is_complete: bool) -> None:
         """Takes the scores of this moment.
@@ -248,8 +221,8 @@ class StableList:
         if is_complete:
             self._tracks = [track for track in self._tracks if track in allowed or track == self._pinned]
         known = {**{track: floor for track in (*self._tracks, self._pinned) if track}, **allowed}
-        settles = self._is_settling and seconds >= self._settling_seconds
-        self._is_settling = self._is_settling and not settles
+        settles = self._waits.is_settling and seconds >= self._settling_seconds
+        self._waits.is_settling = self._waits.is_settling and not settles
         self._seat_pinned(known)
         self._fill(known)
         self._renew(seconds, known, is_free=settles)
@@ -270,18 +243,20 @@ class StableList:
         outside = self._outside(known)
         replaceable = [track for track in self._tracks if track != self._pinned]
         if not outside or not replaceable:
-            self._behind_since = self._outrun_since = None
+            self._waits.behind_since_seconds = self._waits.outrun_since_seconds = None
             return
         if is_free:
             self._take_best(outside, replaceable, known, margin=0.0)
             return
         is_behind = self._shortfall(outside, replaceable, known) >= self._margin
-        self._behind_since = _since(is_behind, self._behind_since, seconds)
+        self._waits.behind_since_seconds = _since(is_behind, self._waits.behind_since_seconds, seconds)
         ahead = known[outside[0]] - min(known[track] for track in replaceable)
-        self._outrun_since = _since(ahead >= _FAR_AHEAD * self._margin, self._outrun_since, seconds)
-        if self._has_lasted(self._behind_since, seconds):
+        self._waits.outrun_since_seconds = _since(
+            ahead >= _FAR_AHEAD * self._margin, self._waits.outrun_since_seconds, seconds
+        )
+        if self._has_lasted(self._waits.behind_since_seconds, seconds):
             self._take_best(outside, replaceable, known, margin=self._margin)
-        elif self._has_lasted(self._outrun_since, seconds):
+        elif self._has_lasted(self._waits.outrun_since_seconds, seconds):
             self._take_best(outside, replaceable, known, margin=_FAR_AHEAD * self._margin)
 
     def _has_lasted(self, since: float | None, seconds: float) -> bool:
@@ -295,7 +270,7 @@ class StableList:
         better = [track for track in outside if known[track] >= least]
         best = sorted([*replaceable, *better], key=lambda track: -known[track])[: len(replaceable)]
         self._tracks = [track for track in self._tracks if track == self._pinned] + best
-        self._behind_since = self._outrun_since = None
+        self._waits.behind_since_seconds = self._waits.outrun_since_seconds = None
 
     def _shortfall(
         self, outside: Sequence[str], replaceable: Sequence[str], known: Mapping[str, float]
@@ -311,10 +286,12 @@ class StableList:
         pairs = zip(self._tracks, ordered, strict=True)
         disorder = sum(abs(known[track] - known[due]) for track, due in pairs)
         is_disordered = disorder > 0 and disorder >= self._order_margin * len(self._tracks)
-        self._disordered_since = _since(is_disordered, self._disordered_since, seconds)
-        if is_free or self._has_lasted(self._disordered_since, seconds):
+        self._waits.disordered_since_seconds = _since(
+            is_disordered, self._waits.disordered_since_seconds, seconds
+        )
+        if is_free or self._has_lasted(self._waits.disordered_since_seconds, seconds):
             self._tracks = ordered
-            self._disordered_since = None
+            self._waits.disordered_since_seconds = None
 
     def _watch_pinned(self, seconds: float, known: Mapping[str, float]) -> None:
         if not self._pinned:
@@ -322,12 +299,12 @@ class StableList:
         others = [track for track in known if track != self._pinned]
         best = min(others, key=lambda track: (-known[track], track), default=None)
         if best is None or known[best] < known[self._pinned] + self._margin:
-            self._departing_since = self._departure = None
+            self._waits.departing_since_seconds = self._departure = None
             return
-        if self._departing_since is None:
-            self._departing_since = seconds
-        is_settled = seconds - self._departing_since >= self._hold_seconds
-        self._departure = Departure(self._departing_since, is_settled, best)
+        if self._waits.departing_since_seconds is None:
+            self._waits.departing_since_seconds = seconds
+        is_settled = seconds - self._waits.departing_since_seconds >= self._hold_seconds
+        self._departure = Departure(self._waits.departing_since_seconds, is_settled, best)
 
     def _worst(self, known: Mapping[str, float]) -> str:
         """Of those that may leave; of equals, the last."""
