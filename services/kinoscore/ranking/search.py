@@ -21,7 +21,7 @@ from kinoscore.ranking.filters import Filter
 from kinoscore.ranking.matching import passes
 from kinoscore.ranking.neighbours import KnownRows, Neighbours, Place
 from kinoscore.ranking.recalled import RecalledRows
-from kinoscore.ranking.rows import PASSAGES, TRACKS, Passage, TrackRecord
+from kinoscore.ranking.rows import PASSAGES, TRACKS, Passage
 from kinoscore.ranking.scoring import (
     SCORE_DECIMALS,
     Blocks,
@@ -134,25 +134,23 @@ class TrackSearch:
         ranked.sort(key=lambda one: (-one.score, one.metadata.track_id))
         return limit_per_artist(ranked, lambda one: one.metadata.artist, query.max_per_artist, query.k)
 
-    async def score(self, query: Query, track_ids: Iterable[str], deadline: Deadline) -> list[Ranked]:
-        """The stored tracks among `track_ids`, the best first, whether the filter lets them pass or not."""
-        records = await self._records(query, track_ids, deadline)
+    async def score(
+        self, query: Query, track_ids: Iterable[str], deadline: Deadline
+    ) -> tuple[list[Ranked], list[str]]:
+        """The stored tracks among `track_ids`, the best first, whether the filter lets them pass or not, and
+        the ids of those that it does not.
+        """
+        place = query.place
+        if place is None:
+            records = await self._store.records(query.catalogue, track_ids, deadline)
+        else:
+            records = await self._rows.records(query.catalogue, place.version, track_ids, deadline)
         wanted = {track_id: range(record.passage_count) for track_id, record in records.items()}
         stored, metadata = await self._read(query, wanted, deadline)
         ranked = self._scored(query, stored, metadata)
-        return sorted(ranked, key=lambda one: (-one.score, one.metadata.track_id))
-
-    async def barred(self, query: Query, track_ids: Iterable[str], deadline: Deadline) -> list[str]:
-        """Those of the stored tracks that the filter does not let pass."""
-        records = await self._records(query, track_ids, deadline)
-        return [track_id for track_id, record in records.items() if not passes(query.condition, record)]
-
-    async def _records(
-        self, query: Query, track_ids: Iterable[str], deadline: Deadline
-    ) -> dict[str, TrackRecord]:
-        if query.place is None:
-            return await self._store.records(query.catalogue, track_ids, deadline)
-        return await self._rows.records(query.catalogue, query.place.version, track_ids, deadline)
+        ranked.sort(key=lambda one: (-one.score, one.metadata.track_id))
+        barred = [track_id for track_id, record in records.items() if not passes(query.condition, record)]
+        return ranked, barred
 
     async def typical_score(self, query: Query, deadline: Deadline) -> float | None:
         """What the tracks that the filter lets pass score on average; None where there are none, or where

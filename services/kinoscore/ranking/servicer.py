@@ -224,10 +224,7 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
         found = {one.metadata.track_id for one in ranked}
         wanted = set(request.compared_track_ids)
         missing = wanted - found
-        compared = await self._search.score(query, missing, deadline) if missing else []
-        barred: list[str] = []
-        if compared and query.condition is not None:
-            barred = await self._search.barred(query, missing, deadline)
+        compared, barred = await self._search.score(query, missing, deadline) if missing else ([], [])
         clip = request.clip.emotion
         video = self._manifest.calibration.video
         mood = self._mood(clip, (video.valence_mean, video.arousal_mean))
