@@ -1,7 +1,6 @@
 """The `dualpath` command: generate, fit, evaluate, export, benchmark. --help does not wait for torch."""
 
 import datetime
-import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from click.core import ParameterSource
 from dualpath.benchmark_command import benchmark
 from dualpath.config import ACCELERATORS, PRECISIONS, TRAINING_OPTIONS, NetworkConfig, TrainingConfig
 from dualpath.config_file import config_option, training_numbers
+from dualpath.disk import is_full
 from dualpath.evaluate_command import evaluate
 from dualpath.feature_run_commands import export_feature_run, fit_on_features
 from dualpath.features_command import features
@@ -26,7 +26,6 @@ _TRAINING = TrainingConfig()
 _NETWORK = NetworkConfig()
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _DATA = click.Path(path_type=Path)
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def main() -> None:
@@ -43,7 +42,7 @@ def main() -> None:
         click.echo(f"dualpath: interrupted; {_how_to_go_on(sys.argv[1:])}", err=True)
         sys.exit(130)
     except OSError as error:
-        if error.filename is None and error.errno not in _FULL:
+        if error.filename is None and not is_full(error):
             raise
         click.echo(f"dualpath: {_file_problem(error)}", err=True)
         sys.exit(1)

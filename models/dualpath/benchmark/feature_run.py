@@ -21,7 +21,7 @@ from dualpath.benchmark.tuning import fit_within_budget
 from dualpath.data.features.pairs import FeaturePairs
 from dualpath.data.features.prepare import Preparation, fit_preparation
 from dualpath.methods.agreement import tells_emotion
-from dualpath.methods.dual_path import DualPath, similarities_by_path
+from dualpath.methods.dual_path import DualPath, joined_similarity
 from dualpath.networks.feature_paths import FeatureDualPath, FeaturePathsConfig
 from dualpath.training.run_folder import RunFolder
 from kinoscore.errors import FailedPrecondition, InvalidRequest
@@ -52,11 +52,7 @@ class FeatureModel:
 
     def similarity(self, video: NDArray[np.float32], music: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Fitted`; of prepared tokens."""
-        scores = similarities_by_path(self.network, video, music)
-        result: NDArray[np.float32] = np.sum(
-            [share * scores[name] for name, share in self.shares.items()], axis=0
-        )
-        return result
+        return joined_similarity(self.network, self.shares, video, music)
 
 
 def measure_features(model: FeatureModel, pairs: FeaturePairs) -> list[Row]:
@@ -112,61 +108,47 @@ def fit_features(
         StorageFull: the run does not fit on the disk.
     """
     with run.locked():
-        return _fit(run, layout, pairs, method, trials, seed, data, origin, progress)
-
-
-def _fit(
-    run: RunFolder,
-    layout: str,
-    pairs: FeaturePairs,
-    method: DualPath,
-    trials: int,
-    seed: int,
-    data: str,
-    origin: Mapping[str, str] | None,
-    progress: Callable[[str], None],
-) -> dict[str, Any]:
-    rows = np.flatnonzero(np.array(pairs.splits) != "test")
-    if not len(rows):
-        raise InvalidRequest("the data has no rows to train with", field="data")
-    kept = pairs.rows(rows)
-    preparation = fit_preparation(kept)
-    prepared = preparation.apply(kept)
-    validation = validation_part(kept.groups, seed)
-    training = np.setdiff1d(np.arange(len(kept)), validation)
-    if method.uses_emotion and not tells_emotion(kept, training):
-        progress("the features come without emotion, or with one alone: trained without the emotion path")
-        method = method.without_emotion_path()
-    task = task_of(kept)
-    require_enough(kept, Fold(seed, 0, training, validation, validation), task)
-    progress(f"{len(kept)} pairs, {trials} trials")
-    tuned = fit_within_budget(
-        method, prepared.rows(training), prepared.rows(validation), prepared, task, trials, seed
-    )
-    fitted = tuned.fitted
-    run.write_json(
-        "config",
-        {
-            "layout": layout,
-            "data": {"name": data, "digest": pairs.digest()},
-            "trials": trials,
-            "seed": seed,
-            "method": method.name,
-            "switches": method.switches,
-            "origins": [dict(origin)] if origin else [],
-        },
-    )
-    summary = {
-        "training_pairs": len(kept),
-        "task": task.name,
-        "validation_score": tuned.best.score,
-        "settings": dict(tuned.best.settings),
-        "trials": [asdict(trial) for trial in tuned.trials],
-    }
-    run.write_json("summary", summary)
-    # Last: where the heads are, the run is finished.
-    run.save(run.heads, _as_state(layout, fitted.network, preparation, fitted.shares, kept))
-    return summary
+        rows = np.flatnonzero(np.array(pairs.splits) != "test")
+        if not len(rows):
+            raise InvalidRequest("the data has no rows to train with", field="data")
+        kept = pairs.rows(rows)
+        preparation = fit_preparation(kept)
+        prepared = preparation.apply(kept)
+        validation = validation_part(kept.groups, seed)
+        training = np.setdiff1d(np.arange(len(kept)), validation)
+        if method.uses_emotion and not tells_emotion(kept, training):
+            progress("the features come without emotion, or with one alone: trained without the emotion path")
+            method = method.without_emotion_path()
+        task = task_of(kept)
+        require_enough(kept, Fold(seed, 0, training, validation, validation), task)
+        progress(f"{len(kept)} pairs, {trials} trials")
+        tuned = fit_within_budget(
+            method, prepared.rows(training), prepared.rows(validation), prepared, task, trials, seed
+        )
+        fitted = tuned.fitted
+        run.write_json(
+            "config",
+            {
+                "layout": layout,
+                "data": {"name": data, "digest": pairs.digest()},
+                "trials": trials,
+                "seed": seed,
+                "method": method.name,
+                "switches": method.switches,
+                "origins": [dict(origin)] if origin else [],
+            },
+        )
+        summary = {
+            "training_pairs": len(kept),
+            "task": task.name,
+            "validation_score": tuned.best.score,
+            "settings": dict(tuned.best.settings),
+            "trials": [asdict(trial) for trial in tuned.trials],
+        }
+        run.write_json("summary", summary)
+        # Last: where the heads are, the run is finished.
+        run.save(run.heads, _as_state(layout, fitted.network, preparation, fitted.shares, kept))
+        return summary
 
 
 def load_feature_model(run: RunFolder) -> FeatureModel:

@@ -117,12 +117,10 @@ def task_of(pairs: FeaturePairs) -> Task:
 
 def _same_music(pairs: FeaturePairs) -> NDArray[np.bool_] | None:
     """bool [n, n], True where two pairs have equal music tokens; None where no music occurs twice."""
-    contents = [hashlib.sha256(tokens.tobytes()).digest() for tokens in pairs.music]
-    numbers: dict[bytes, int] = {}
-    of_pair = np.array([numbers.setdefault(content, len(numbers)) for content in contents])
-    if len(numbers) == len(pairs):
+    contents = np.array([hashlib.sha256(tokens.tobytes()).hexdigest() for tokens in pairs.music])
+    if len(np.unique(contents)) == len(pairs):
         return None
-    same: NDArray[np.bool_] = of_pair[:, None] == of_pair[None, :]
+    same: NDArray[np.bool_] = contents[:, None] == contents[None, :]
     return same
 
 

@@ -8,7 +8,6 @@ old files changed: who has those open keeps them. Their space on the disk is res
 decoded, since a full disk would kill a process that writes through a memory map.
 """
 
-import errno
 import fcntl
 import functools
 import hashlib
@@ -31,6 +30,7 @@ from numpy.typing import NDArray
 from dualpath.config import MusicNumbers, NetworkConfig, VideoNumbers
 from dualpath.data.index import PairIndex
 from dualpath.data.reading import read_clip, read_passage
+from dualpath.disk import is_full
 from dualpath.memory import keep_freed_memory
 from dualpath.networks.music_spectra import MusicSpectra
 from dualpath.networks.music_statistics import WindowStatistics
@@ -41,7 +41,6 @@ from kinoscore.errors import StorageFull
 __all__ = ["PairArrays", "cut_passage", "open_cache", "prepare_clip", "prepare_passage"]
 
 _FORMAT = 3
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _Shapes = Mapping[str, tuple[tuple[int, ...], Any]]
 
 
@@ -277,7 +276,7 @@ def _full_disk_told(folder: Path, shapes: _Shapes) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if not is_full(error):
             raise
         needed = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in shapes.values())
         free = shutil.disk_usage(folder).free

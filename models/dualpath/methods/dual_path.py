@@ -21,7 +21,7 @@ from dualpath.networks.canonical import Canonical, canonical_directions
 from dualpath.networks.feature_paths import FeatureDualPath, FeaturePathsConfig, FeatureSide
 from dualpath.training.features import FeatureTraining, train_on_rows
 
-__all__ = ["DualPath", "Scores", "path_similarities", "similarities_by_path"]
+__all__ = ["DualPath", "Scores", "joined_similarity", "path_similarities"]
 
 _TEMPERATURE = 0.2
 _NEUTRAL_BAND = 0.1
@@ -46,7 +46,7 @@ def path_similarities(network: FeatureDualPath, video: FeatureSide, music: Featu
     return scores
 
 
-def similarities_by_path(
+def _similarities_by_path(
     network: FeatureDualPath, video: NDArray[np.float32], music: NDArray[np.float32]
 ) -> dict[str, NDArray[np.float32]]:
     """Those of `path_similarities`, and of content and emotion alone, from prepared tokens [n, t, d]."""
@@ -57,6 +57,23 @@ def similarities_by_path(
         scores["content"] = left.content @ right.content.T
         scores["emotion"] = left.emotion @ right.emotion.T
     return {name: values.numpy() for name, values in scores.items()}
+
+
+def joined_similarity(
+    network: FeatureDualPath,
+    shares: Mapping[str, float],
+    video: NDArray[np.float32],
+    music: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """The paths joined at query time, [n, m], from prepared tokens.
+
+    Args:
+        shares: name of a path -> what its similarity is multiplied by; those not named do not count.
+    """
+    scores = _similarities_by_path(network, video, music)
+    parts = [shares[name] * values for name, values in scores.items() if name in shares]
+    result: NDArray[np.float32] = np.sum(parts, axis=0)
+    return result
 
 
 class DualPath:
@@ -181,14 +198,12 @@ class FittedDualPath:
 
     def paths(self, video: NDArray[np.float32], music: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """Every path's own similarities, [n, m] each."""
-        scores = similarities_by_path(self.network, video, music)
+        scores = _similarities_by_path(self.network, video, music)
         return {name: values for name, values in scores.items() if name in self._weights}
 
     def similarity(self, video: NDArray[np.float32], music: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Fitted`."""
-        parts = [self.shares[name] * values for name, values in self.paths(video, music).items()]
-        result: NDArray[np.float32] = np.sum(parts, axis=0)
-        return result
+        return joined_similarity(self.network, self.shares, video, music)
 
 
 class _Batches:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from dualpath.disk import is_full
 from kinoscore.errors import FailedPrecondition, KinoscoreError, StorageFull
 
 __all__ = ["PARTIAL", "make_folder", "not_written", "require_writable", "write_text_whole", "write_whole"]
 
 PARTIAL = ".partial"
 """How the names of files end that are being written; after a crash they are rubbish."""
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -75,7 +75,7 @@ def require_writable(folder: Path) -> None:
 
 def not_written(path: Path, error: OSError) -> KinoscoreError:
     """What to tell of a file that cannot be written."""
-    if error.errno in _FULL:
+    if is_full(error):
         return StorageFull(
             f"cannot write {path}: {error.strerror}; what was there is kept: make room and run again, "
             "fit with --resume"
