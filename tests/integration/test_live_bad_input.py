@@ -16,7 +16,7 @@ import pytest
 from support.live_sessions import (
     SECONDS,
     ids,
-    index_tones,
+    indexed_tones,
     picture,
     scene,
     served,
@@ -41,14 +41,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def library(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("library")
-
-    async def index() -> None:
-        async with served(repository, folder / "data") as (client, _):
-            await index_tones(client, folder, 3)
-
-    asyncio.run(index())
-    return folder / "data"
+    return indexed_tones(repository, tmp_path_factory.mktemp("library"), 3)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from support.live_sessions import SECONDS, ids, index_tones, scene, served, updates
+from support.live_sessions import SECONDS, ids, indexed_tones, scene, served, updates
 from support.repository import write_tiny_repository
 
 from kinoscore import AsyncClient, LiveUpdate
@@ -23,14 +23,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def library(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("library")
-
-    async def index() -> None:
-        async with served(repository, folder / "data") as (client, _):
-            await index_tones(client, folder)
-
-    asyncio.run(index())
-    return folder / "data"
+    return indexed_tones(repository, tmp_path_factory.mktemp("library"))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from support.live_sessions import (
     held,
     ids,
     index_tones,
+    indexed_tones,
     picture,
     scene,
     served,
@@ -55,14 +56,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def library(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with the tracks `t0`, `t1`, ..., of two licences."""
-    folder = tmp_path_factory.mktemp("library")
-
-    async def index() -> None:
-        async with served(repository, folder / "data") as (client, _):
-            await index_tones(client, folder)
-
-    asyncio.run(index())
-    return folder / "data"
+    return indexed_tones(repository, tmp_path_factory.mktemp("library"))
 
 
 @pytest.fixture

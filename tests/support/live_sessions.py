@@ -20,6 +20,7 @@ __all__ = [
     "held",
     "ids",
     "index_tones",
+    "indexed_tones",
     "picture",
     "scene",
     "served",
@@ -48,6 +49,17 @@ async def index_tones(client: AsyncClient, folder: Path, count: int = 6) -> None
         licence = "CC0-1.0" if number % 2 else "CC-BY-4.0"
         track = Track(track_id=f"t{number}", title=f"T {number}", licence=licence)
         await client.index(folder / "tone.flac", track)
+
+
+def indexed_tones(repository: Path, folder: Path, count: int = 6) -> Path:
+    """A data folder in `folder` with the tracks of `index_tones`."""
+
+    async def index() -> None:
+        async with served(repository, folder / "data") as (client, _):
+            await index_tones(client, folder, count)
+
+    asyncio.run(index())
+    return folder / "data"
 
 
 def picture(seconds: float, scene: int = 0) -> Frame:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from support.vectors import unit_blocks
 
 from kinoscore.ranking.neighbours import KnownRows, Neighbours, Place
 from kinoscore.ranking.rows import Passage, TrackRecord
@@ -24,7 +25,7 @@ class Store:
     """Tracks of one passage, in memory; counts what is read."""
 
     def __init__(self, seed: int) -> None:
-        self.vectors = unit(np.random.default_rng(seed), ROWS)
+        self.vectors = unit_blocks(np.random.default_rng(seed), BLOCKS, ROWS)
         self.read: list[str] = []
 
     def search(self, query: NDArray[np.float32], weights: Weights, limit: int) -> list[Found]:
@@ -50,15 +51,6 @@ class Store:
             track: TrackRecord(common_pb2.TrackMetadata(track_id=track), common_pb2.Emotion(), 1)
             for track in tracks
         }
-
-
-def unit(random: np.random.Generator, count: int) -> NDArray[np.float32]:
-    blocks = [
-        random.standard_normal((count, size)) for size in (BLOCKS.fused, BLOCKS.content, BLOCKS.emotion)
-    ]
-    return np.concatenate(
-        [block / np.linalg.norm(block, axis=1, keepdims=True) for block in blocks], axis=1
-    ).astype(np.float32)
 
 
 def moved(query: NDArray[np.float32], random: np.random.Generator, step: float) -> NDArray[np.float32]:
@@ -90,7 +82,7 @@ async def test_what_is_told_without_a_search_is_what_a_search_would_find_first(
     random = np.random.default_rng(seed)
     store: Any = Store(seed)
     neighbours = Neighbours(KnownRows(store), BLOCKS)
-    query = unit(random, 1)[0]
+    query = unit_blocks(random, BLOCKS, 1)[0]
     where = place(weights=weights)
     for _ in range(4):
         told = surely_nearest(neighbours, where, query)
@@ -107,7 +99,7 @@ async def test_a_query_that_hardly_moved_needs_no_search_and_one_of_elsewhere_do
     random = np.random.default_rng(1)
     store: Any = Store(1)
     neighbours = Neighbours(KnownRows(store), BLOCKS)
-    query = unit(random, 1)[0]
+    query = unit_blocks(random, BLOCKS, 1)[0]
     found = store.search(query, place().weights, 40)
     await neighbours.remember(place(), query, found, Deadline.after(9), is_all=False)
     assert len(surely_nearest(neighbours, place(), moved(query, random, 0.01))) > 10
@@ -122,7 +114,7 @@ async def test_a_query_that_hardly_moved_needs_no_search_and_one_of_elsewhere_do
 async def test_nothing_is_told_where_another_version_filter_or_weights_were_searched(other: Place) -> None:
     store: Any = Store(2)
     neighbours = Neighbours(KnownRows(store), BLOCKS)
-    query = unit(np.random.default_rng(2), 1)[0]
+    query = unit_blocks(np.random.default_rng(2), BLOCKS, 1)[0]
     found = store.search(query, place().weights, 40)
     await neighbours.remember(place(), query, found, Deadline.after(9), is_all=False)
     assert neighbours.nearest(other, query) is None
@@ -131,7 +123,7 @@ async def test_nothing_is_told_where_another_version_filter_or_weights_were_sear
 async def test_each_search_that_was_needed_is_followed_by_a_wider_one_until_all_rows_are_known() -> None:
     store: Any = Store(4)
     neighbours = Neighbours(KnownRows(store), BLOCKS)
-    query = unit(np.random.default_rng(4), 1)[0]
+    query = unit_blocks(np.random.default_rng(4), BLOCKS, 1)[0]
     limits = [neighbours.next_limit(place()), 5]
     while limits[-1] < ROWS:
         found = store.search(query, place().weights, limits[-1])
@@ -149,7 +141,7 @@ async def test_the_searches_of_places_that_are_no_longer_looked_at_make_room(
     monkeypatch.setattr("kinoscore.ranking.neighbours.MOST_KEPT_ROWS", 100)
     store: Any = Store(5)
     neighbours = Neighbours(KnownRows(store), BLOCKS)
-    query = unit(np.random.default_rng(5), 1)[0]
+    query = unit_blocks(np.random.default_rng(5), BLOCKS, 1)[0]
     found = store.search(query, place().weights, 40)
     for version in (1, 2, 3):
         await neighbours.remember(place(version), query, found, Deadline.after(9), is_all=False)

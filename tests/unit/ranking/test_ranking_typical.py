@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from support.vectors import unit_blocks
 
 from kinoscore.ranking import typical
 from kinoscore.ranking.filters import Filter, parse_filter
@@ -28,7 +29,9 @@ class Store:
 
     def __init__(self, counts: Iterable[int]) -> None:
         random = np.random.default_rng(0)
-        self.tracks = {f"t{number:04d}": unit(random, count) for number, count in enumerate(counts)}
+        self.tracks = {
+            f"t{number:04d}": unit_blocks(random, BLOCKS, count) for number, count in enumerate(counts)
+        }
         self.scans = 0
         self.read = 0
 
@@ -67,16 +70,7 @@ class Store:
         )
 
 
-def unit(random: np.random.Generator, count: int) -> NDArray[np.float32]:
-    blocks = [
-        random.standard_normal((count, size)) for size in (BLOCKS.fused, BLOCKS.content, BLOCKS.emotion)
-    ]
-    return np.concatenate(
-        [block / np.linalg.norm(block, axis=1, keepdims=True) for block in blocks], axis=1
-    ).astype(np.float32)
-
-
-QUERY = unit(np.random.default_rng(1), 1)[0]
+QUERY = unit_blocks(np.random.default_rng(1), BLOCKS, 1)[0]
 
 
 def scores_of(store: Store) -> TypicalScores:
