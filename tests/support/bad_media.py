@@ -63,10 +63,12 @@ def clip_cut_in_its_data(path: Path) -> Path:
 
 
 def clip_corrupt_in_the_middle(path: Path) -> Path:
-    """Four seconds of which some packets are zeros."""
+    """Four seconds of which three packets are zeros."""
     data = bytearray(write_clip(path, noise_frames(100), options={"g": "10"}).read_bytes())
-    middle = data.index(b"mdat") + (data.index(b"moov") - data.index(b"mdat")) // 2
-    data[middle : middle + 4000] = bytes(4000)
+    with av.open(path) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        for packet in packets[50:53]:
+            data[packet.pos : packet.pos + packet.size] = bytes(packet.size)
     path.write_bytes(data)
     return path
 

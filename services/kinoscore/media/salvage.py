@@ -19,7 +19,8 @@ class StreamReader:
     Running out of memory raises MemoryError; everything else that FFmpeg complains of is damage.
 
     Attributes:
-        damaged: packets that could not be decoded, or not well.
+        damaged: packets that could not be decoded, or not well. With several frame threads, FFmpeg may hand a
+            frame out before it knows that a part of it is concealed: that one goes uncounted now and then.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream | AudioStream) -> None:
