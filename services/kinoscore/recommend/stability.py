@@ -19,15 +19,17 @@ _LEAST_SPREAD = 0.03
 class Spread:
     """How far a list drawn at random is from the best one, in scores: what a difference is measured in.
 
-    Our choice. Both are at least 0.03, so that tracks that are all alike do not change places.
+    Our choice. All are at least 0.03, so that tracks that are all alike do not change places.
 
     Attributes:
         renewal: by how much its tracks are worse, for each place that could change hands.
         order: how far the track at each place is from the one that is due there, on average.
+        track: how far a single track drawn at random is from the best; whatever the size of the list.
     """
 
     renewal: float
     order: float
+    track: float
 
     @classmethod
     def of(cls, scores: Iterable[float], size: int, typical: float | None) -> Self:
@@ -41,14 +43,16 @@ class Spread:
         ordered = sorted(scores, reverse=True)
         best = ordered[:size]
         if not best:
-            return cls(_LEAST_SPREAD, _LEAST_SPREAD)
+            return cls(_LEAST_SPREAD, _LEAST_SPREAD, _LEAST_SPREAD)
         drawn = ordered if typical is None else [typical]
-        lead = sum(best) - len(best) * sum(drawn) / len(drawn)
+        mean = sum(drawn) / len(drawn)
+        lead = sum(best) - len(best) * mean
         places = min(len(best), len(ordered) - len(best))
         distance = sum(abs(score - other) for score in best for other in drawn)
         return cls(
             renewal=max(_LEAST_SPREAD, lead / places if places else 0.0),
             order=max(_LEAST_SPREAD, distance / (len(best) * len(drawn))),
+            track=max(_LEAST_SPREAD, best[0] - mean),
         )
 
 
@@ -62,6 +66,7 @@ class Waits:
         outrun_since_seconds: a single track has been far better.
         disordered_since_seconds: the order has been another.
         departing_since_seconds: the scene has moved away from the pinned track.
+        better_track_id: to what, once it has; empty where it has not.
     """
 
     is_settling: bool = False
@@ -69,6 +74,7 @@ class Waits:
     outrun_since_seconds: float | None = None
     disordered_since_seconds: float | None = None
     departing_since_seconds: float | None = None
+    better_track_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,8 @@ class Departure:
     Attributes:
         since_seconds: since when another track has been better by the margin, at every look.
         is_settled: that has lasted for the hold time.
-        better_track: the best one, in the list or not.
+        better_track: the best one, in the list or not; once settled it stays while it is better than the
+            pinned one by the margin, and no other is better than it by as much.
     """
 
     since_seconds: float
@@ -145,6 +152,7 @@ class StableList:
         # In scores, as of the last look.
         self._margin = 0.0
         self._order_margin = 0.0
+        self._pin_margin = 0.0
         self._hold_seconds = hold_seconds
         self._settling_seconds = settling_seconds
         self._waits = Waits(is_settling=settling_seconds > 0)
@@ -186,7 +194,7 @@ class StableList:
         """Keeps this track and no other; an empty one lets the pinned track go. No skipped one is pinned."""
         if track != self._pinned and track not in self._skipped:
             self._pinned = track
-            self._waits.departing_since_seconds = self._departure = None
+            self._stay_with_pinned()
 
     def skip(self, track: str) -> None:
         """Never names this track again."""
@@ -215,6 +223,7 @@ class StableList:
         """
         self._margin = self._relative_margin * spread.renewal
         self._order_margin = self._relative_margin * spread.order
+        self._pin_margin = self._relative_margin * spread.track
         allowed = {track: score for track, score in scores.items() if track not in self._skipped}
         floor = min(allowed.values(), default=0.0)
         before = self.tracks
@@ -296,15 +305,26 @@ class StableList:
     def _watch_pinned(self, seconds: float, known: Mapping[str, float]) -> None:
         if not self._pinned:
             return
-        others = [track for track in known if track != self._pinned]
-        best = min(others, key=lambda track: (-known[track], track), default=None)
-        if best is None or known[best] < known[self._pinned] + self._margin:
-            self._waits.departing_since_seconds = self._departure = None
+        least = known[self._pinned] + self._pin_margin
+        better = {track: score for track, score in known.items() if score >= least and track != self._pinned}
+        if not better:
+            self._stay_with_pinned()
             return
-        if self._waits.departing_since_seconds is None:
-            self._waits.departing_since_seconds = seconds
-        is_settled = seconds - self._waits.departing_since_seconds >= self._hold_seconds
-        self._departure = Departure(self._waits.departing_since_seconds, is_settled, best)
+        waits = self._waits
+        since = seconds if waits.departing_since_seconds is None else waits.departing_since_seconds
+        waits.departing_since_seconds = since
+        is_settled = self._has_lasted(since, seconds)
+        best = min(better, key=lambda track: (-better[track], track))
+        told = waits.better_track_id
+        if not is_settled:
+            waits.better_track_id = ""
+        elif told not in better or better[best] >= better[told] + self._pin_margin:
+            waits.better_track_id = best
+        self._departure = Departure(since, is_settled, waits.better_track_id or best)
+
+    def _stay_with_pinned(self) -> None:
+        self._departure = self._waits.departing_since_seconds = None
+        self._waits.better_track_id = ""
 
     def _worst(self, known: Mapping[str, float]) -> str:
         """Of those that may leave; of equals, the last."""

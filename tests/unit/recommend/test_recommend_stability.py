@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from kinoscore.recommend.stability import Changes, Spread, StableList, Waits
 
-EVEN = Spread(1.0, 1.0)
+EVEN = Spread(1.0, 1.0, 1.0)
 """Margins are differences of scores."""
 IDS = [f"t{number}" for number in range(8)]
 SCORES = st.dictionaries(st.sampled_from(IDS), st.floats(-1, 1), min_size=1)
@@ -225,6 +225,32 @@ def test_a_scene_that_leaves_the_pinned_track_says_since_when() -> None:
     assert (stable.departure.since_seconds, stable.departure.is_settled) == (2.0, True)
     look(stable, 5.0, a=0.6, b=0.6)
     assert stable.departure is None
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_when_a_pinned_track_is_left_does_not_hang_on_the_size_of_the_list(size: int) -> None:
+    stable = StableList(size, 0.5, 2.0)
+    stable.pin("a")
+    for second in range(4):
+        scores = {"a": 0.3, "b": 0.6, "c": 0.5, "d": 0.0, "e": -0.4}
+        spread = Spread.of(scores.values(), size, None)
+        stable.look(float(second), scores, spread=spread, is_complete=True)
+    # The best track is 0.4 above the mean; the pinned one lies 0.3 behind it.
+    assert stable.departure is not None
+    assert stable.departure.is_settled
+
+
+def test_the_track_to_change_to_stays_while_it_is_better_by_the_margin() -> None:
+    stable = StableList(1, 0.1, 2.0)
+    look(stable, 0.0, a=0.5, b=0.4, c=0.4)
+    stable.pin("a")
+    told = []
+    for second, b, c in [(1, 0.7, 0.8), (3, 0.8, 0.75), (4, 0.75, 0.8), (5, 0.7, 0.8), (6, 0.55, 0.75)]:
+        look(stable, float(second), a=0.5, b=b, c=c)
+        assert stable.departure is not None
+        told.append(stable.departure.better_track)
+    # The best of the moment until it is time; then `b`, until another is better by the margin.
+    assert told == ["c", "b", "b", "c", "c"]
 
 
 def test_a_track_that_may_no_longer_be_named_leaves_at_once() -> None:
