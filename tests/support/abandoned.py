@@ -20,7 +20,7 @@ __all__ = ["Held", "abandon"]
 
 SETTINGS = recommend_pb2.RecommendLiveRequest(settings=recommend_pb2.RecommendLiveSettings())
 # Wake: what counts a session as running.
-_OF_SESSIONS = {"Wake", "_Session", "StreamEncoder", "StableList", "LiveEncoding", "SampleQueue"}
+_OF_SESSIONS = {"Wake", "_Session", "StreamEncoder", "StableList", "LiveEncoding", "LiveQueue"}
 
 
 @dataclass(frozen=True, slots=True)

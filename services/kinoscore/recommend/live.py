@@ -248,7 +248,7 @@ class _Session:
                 raise InvalidRequest("the settings came twice; they open the stream once", field="settings")
             else:
                 raise InvalidRequest("a message is empty; after the settings come chunks and controls")
-        await self._encoder.end()
+        self._encoder.end()
 
     async def _next_update(
         self, answer: video_pb2.EncodeLiveResponse | None

@@ -9,10 +9,12 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from typing import NamedTuple
 
 from kinoscore.errors import MediaTooLarge
 from kinoscore.media.stream_filters import InitialisationFinder
 from kinoscore.recommend.backends import LOST, Backends
+from kinoscore.runtime.live_queue import LiveQueue
 from kinoscore.runtime.requests import ChunkForm
 from kinoscore.v1 import common_pb2, recommend_pb2, video_pb2
 
@@ -24,6 +26,13 @@ _RETRY_SECONDS = 0.25
 _HELD_CHUNKS = 8
 # Of a stream of bytes so many may be held besides; one chunk is always taken.
 _HELD_BYTES = 2 << 20
+
+
+class _Arrived(NamedTuple):
+    """A chunk, and when it came on the monotonic clock."""
+
+    chunk: common_pb2.MediaChunk
+    arrived: float
 
 
 class StreamEncoder:
@@ -55,14 +64,13 @@ class StreamEncoder:
             flow=settings.flow,
         )
         self._is_lossless = settings.flow != video_pb2.LIVE_FLOW_LATEST
-        self._chunks: asyncio.Queue[common_pb2.MediaChunk | None] = asyncio.Queue(_HELD_CHUNKS)
+        self._chunks: LiveQueue[_Arrived] = LiveQueue(_HELD_CHUNKS)
         self._held_bytes = 0
         self._has_room = asyncio.Event()
         self._form = ChunkForm()
         # What a stream of bytes is begun with in another call.
         self._beginning = InitialisationFinder(anywhere=state.window.HasField("clock"))
         self._has_begun = False
-        self._has_ended = False
         self._answer: video_pb2.EncodeLiveResponse | None = None
         self._taken = asyncio.Event()
         self._frames = deque(state.window.frames)
@@ -71,9 +79,8 @@ class StreamEncoder:
         self._window.CopyFrom(state.window)
         del self._window.frames[:]
         self.taken_window = state.window
-        # When chunks came that wait here; when the newest frame came that an answer reflects.
-        self._arrivals: deque[float] = deque()
         self._waited_seconds = 0.0
+        # When the newest frame came that an answer reflects.
         self._newest_arrival = time.monotonic()
         # Those of calls that have ended, and those of the call that runs.
         self._past_losses = state.losses
@@ -81,7 +88,7 @@ class StreamEncoder:
         self._lost_at: float | None = None
 
     async def put(self, chunk: common_pb2.MediaChunk) -> None:
-        """Takes the next chunk. Where frames may be left out, the oldest that waits makes room.
+        """Takes the next chunk. Where frames may be left out, one that waits makes room.
 
         Raises:
             InvalidRequest: it is of another form than those before it.
@@ -92,16 +99,12 @@ class StreamEncoder:
                 self._has_room.clear()
                 await self._has_room.wait()
             self._held_bytes += len(chunk.data)
-        elif not self._is_lossless and self._chunks.full():
-            self._chunks.get_nowait()
-            self._arrivals.popleft()
-            self._past_losses.frames_dropped += 1
-        await self._chunks.put(chunk)
-        self._arrivals.append(arrived)
+        may_drop = not self._is_lossless and chunk.HasField("frame")
+        await self._chunks.put(arrived, _Arrived(chunk, arrived), may_drop=may_drop)
 
-    async def end(self) -> None:
+    def end(self) -> None:
         """Nothing more will come."""
-        await self._chunks.put(None)
+        self._chunks.end()
 
     def take(self) -> video_pb2.EncodeLiveResponse | None:
         """The newest answer that was not taken yet; `taken_window` is the window as of it."""
@@ -118,6 +121,7 @@ class StreamEncoder:
     def losses(self) -> video_pb2.LiveLosses:
         """All since the session began."""
         losses = self._counted_losses()
+        losses.frames_dropped += self._chunks.dropped
         if self._lost_at is not None:
             losses.gap_seconds += time.monotonic() - self._lost_at
         return losses
@@ -148,7 +152,7 @@ class StreamEncoder:
                 await asyncio.sleep(_RETRY_SECONDS)
 
     def _counted_losses(self) -> video_pb2.LiveLosses:
-        """Those of all calls; a gap counts once it is over."""
+        """Those of all calls, not of what waited for one; a gap counts once it is over."""
         past, now = self._past_losses, self._call_losses
         return video_pb2.LiveLosses(
             frames_dropped=past.frames_dropped + now.frames_dropped,
@@ -175,12 +179,9 @@ class StreamEncoder:
         # The end may have gone into a call that broke off.
         if self._has_begun and (beginning := self._beginning.initialisation):
             yield video_pb2.EncodeLiveRequest(chunk=common_pb2.MediaChunk(data=beginning))
-        while not self._has_ended:
-            chunk = await self._chunks.get()
-            if chunk is None:
-                self._has_ended = True
-                continue
-            self._waited_seconds = time.monotonic() - self._arrivals.popleft()
+        while taken := await self._chunks.take(1):
+            [(chunk, arrived)] = taken
+            self._waited_seconds = time.monotonic() - arrived
             if chunk.data:
                 self._has_begun = True
                 self._beginning.push(chunk.data)

@@ -32,12 +32,12 @@ from kinoscore.media.live_pool import LiveDecoding
 from kinoscore.media.live_sampling import LiveSampler, StreamClock
 from kinoscore.media.pool import DecodePool
 from kinoscore.media.types import FrameSpec, Limits
+from kinoscore.runtime.live_queue import LiveQueue
 from kinoscore.runtime.requests import ChunkForm, require_between
 from kinoscore.runtime.telemetry import StageTimer
 from kinoscore.v1 import common_pb2, video_pb2
 from kinoscore.video.assembly import WindowAssembler
 from kinoscore.video.clip_head import encode_windows, key_frame_messages
-from kinoscore.video.live_sampling import SampleQueue
 from kinoscore.video.live_window import EncodedRow, LiveWindow
 from kinoscore.video.pictures import FRAME_FORMATS, decode_frame
 
@@ -120,7 +120,7 @@ class LiveEncoding:
         self._sampler = LiveSampler(spec.frames_per_second, settings.resumed.clock.next_sample)
         self._answered_until = self._sampler.next_sample / spec.frames_per_second
         capacity = max(2, round(parts.lag_seconds * spec.frames_per_second))
-        self._queue: SampleQueue[_Sampled] = SampleQueue(capacity, drops=not self._is_lossless)
+        self._queue: LiveQueue[_Sampled] = LiveQueue(capacity)
         # Set where the stream comes as bytes.
         self._decoding: LiveDecoding | None = None
         self._timer = StageTimer()
@@ -179,7 +179,7 @@ class LiveEncoding:
             else:
                 await self._read_frames(first, chunks, form)
         finally:
-            await self._queue.end()
+            self._queue.end()
 
     async def _read_frames(
         self, first: common_pb2.MediaChunk, chunks: AsyncIterator[common_pb2.MediaChunk], form: ChunkForm
@@ -242,7 +242,8 @@ class LiveEncoding:
         self._lost_seconds += len(numbers) / self._spec.frames_per_second
 
     async def _put(self, picture: _Picture, numbers: range) -> None:
-        await self._queue.put(numbers[0] / self._spec.frames_per_second, _Sampled(picture, numbers))
+        seconds = numbers[0] / self._spec.frames_per_second
+        await self._queue.put(seconds, _Sampled(picture, numbers), may_drop=not self._is_lossless)
 
     async def _encode(self, batch: Sequence[_Sampled]) -> list[tuple[float, EncodedRow]]:
         """The samples of a batch, each with its time; without those whose picture cannot be had."""

@@ -1,5 +1,3 @@
-import asyncio
-import itertools
 import math
 
 import pytest
@@ -7,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinoscore.media.live_sampling import LiveSampler, StreamClock
-from kinoscore.video.live_sampling import SampleQueue
 from kinoscore.video.pictures import SampleCounter
 
 # Of two frames within the rounding of a sample's time an upload takes the later, a live stream the earlier.
@@ -66,54 +63,3 @@ def test_frames_with_stray_times_do_not_move_those_that_follow(stray: list[float
         clock.place(time, 0.1)
     after = [clock.place(time, 0.1) for time in (10.5, 11.0, 11.5)]
     assert after == pytest.approx([10.5, 11.0, 11.5], abs=0.6)
-
-
-@given(st.integers(1, 8), st.integers(1, 60))
-async def test_a_queue_that_drops_keeps_the_newest_and_counts_the_rest(capacity: int, count: int) -> None:
-    queue: SampleQueue[int] = SampleQueue(capacity, drops=True)
-    for number in range(count):
-        await queue.put(float(number), number)
-    left = await queue.take(capacity)
-    assert left == sorted(left)
-    assert left[-1] == count - 1
-    assert len(left) + queue.dropped == count
-
-
-async def test_what_is_dropped_is_spread_evenly() -> None:
-    queue: SampleQueue[int] = SampleQueue(8, drops=True)
-    for number in range(16):
-        await queue.put(float(number), number)
-    left = await queue.take(8)
-    gaps = [after - before for before, after in itertools.pairwise(left)]
-    assert max(gaps) <= 4
-
-
-async def test_items_are_waited_for_until_they_are_enough_or_fill_the_queue_or_end() -> None:
-    queue: SampleQueue[int] = SampleQueue(4, drops=False)
-
-    async def taken_after(*numbers: int) -> list[int]:
-        taking = asyncio.create_task(queue.take(8, lambda newest: newest % 10 == 0))
-        for number in numbers:
-            await asyncio.sleep(0)
-            assert not taking.done()
-            await queue.put(float(number), number)
-        return await taking
-
-    assert await taken_after(9, 10) == [9, 10]
-    assert await taken_after(11, 12, 13, 14) == [11, 12, 13, 14]
-    await queue.put(15.0, 15)
-    await queue.end()
-    assert await taken_after() == [15]
-
-
-async def test_a_queue_that_drops_nothing_makes_the_sender_wait() -> None:
-    queue: SampleQueue[int] = SampleQueue(2, drops=False)
-    await queue.put(0.0, 0)
-    await queue.put(1.0, 1)
-    third = asyncio.create_task(queue.put(2.0, 2))
-    await asyncio.sleep(0)
-    assert not third.done()
-    assert await queue.take(8) == [0, 1]
-    await third
-    await queue.end()
-    assert (await queue.take(8), await queue.take(8)) == ([2], [])
