@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import hypot
 
 import numpy as np
 
@@ -27,14 +28,6 @@ class Mood:
     valence: int
     arousal: int
 
-    @classmethod
-    def of(cls, emotion: common_pb2.Emotion, centre: tuple[float, float], neutral_band: float) -> "Mood":
-        """The mood of an emotion around `centre` (valence, arousal), where the model can be sure of it."""
-        return cls(
-            _sign(emotion.valence - centre[0], max(neutral_band, SURE * emotion.valence_deviation)),
-            _sign(emotion.arousal - centre[1], max(neutral_band, SURE * emotion.arousal_deviation)),
-        )
-
     def words(self) -> str:
         """For example `calm and pleasant`; `neutral` where neither stands out."""
         return " and ".join(self._word_list()) or "neutral"
@@ -49,9 +42,44 @@ class Mood:
         return [word for word in (arousal, valence) if word]
 
 
+@dataclass(frozen=True, slots=True)
+class Feeling:
+    """Valence and arousal around what is neutral, and how far each may be off where the model is to be sure.
+
+    What is nearer to neutral than that is neutral; what is nearer to each other than both are off is not told
+    apart.
+    """
+
+    valence: float
+    arousal: float
+    valence_error: float
+    arousal_error: float
+
+    @classmethod
+    def of(cls, emotion: common_pb2.Emotion, centre: tuple[float, float], neutral_band: float) -> "Feeling":
+        """An emotion around `centre` (valence, arousal)."""
+        return cls(
+            emotion.valence - centre[0],
+            emotion.arousal - centre[1],
+            max(neutral_band, SURE * emotion.valence_deviation),
+            max(neutral_band, SURE * emotion.arousal_deviation),
+        )
+
+    @property
+    def mood(self) -> Mood:
+        """What of it the model can be sure of."""
+        return Mood(_sign(self.valence, self.valence_error), _sign(self.arousal, self.arousal_error))
+
+    def differs_from(self, other: "Feeling") -> bool:
+        """Whether valence or arousal tells the two apart."""
+        return abs(self.valence - other.valence) > hypot(self.valence_error, other.valence_error) or abs(
+            self.arousal - other.arousal
+        ) > hypot(self.arousal_error, other.arousal_error)
+
+
 def explain(
-    clip: Mood,
-    passage: Mood,
+    clip: Feeling,
+    passage: Feeling,
     content_score: float,
     emotion_score: float,
     clip_arousal: Sequence[float],
@@ -65,10 +93,11 @@ def explain(
     """
     return list(
         _reasons(
-            clip,
-            passage,
+            clip.mood,
+            passage.mood,
             content_score >= CLOSE,
-            emotion_score >= CLOSE,
+            # The embedding may call close what valence or arousal tells apart; nobody would.
+            emotion_score >= CLOSE and not clip.differs_from(passage),
             _rise_and_fall_together(clip_arousal, passage_arousal),
         )
     )
@@ -84,8 +113,7 @@ def _reasons(
         reasons.append(f"both {shared}")
     if rise_together:
         reasons.append("the tension rises and falls together")
-    # The embedding may call close what valence tells apart; nobody would.
-    if is_close_in_emotion and not in_contrast:
+    if is_close_in_emotion:
         reasons.append("close in emotion")
     if is_close_in_content:
         reasons.append("close in content")

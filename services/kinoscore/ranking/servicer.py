@@ -23,7 +23,7 @@ from kinoscore.ranking.answers import MOST_CATALOGUES, CatalogueAnswers
 from kinoscore.ranking.filters import parse_filter
 from kinoscore.ranking.library import TrackLibrary
 from kinoscore.ranking.neighbours import Place
-from kinoscore.ranking.reasons import Mood, explain
+from kinoscore.ranking.reasons import Feeling, explain
 from kinoscore.ranking.rows import Passage
 from kinoscore.ranking.scoring import Blocks, valence_centre
 from kinoscore.ranking.search import Query, Ranked, TrackSearch
@@ -227,11 +227,11 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
         compared, barred = await self._search.score(query, missing, deadline) if missing else ([], [])
         clip = request.clip.emotion
         video = self._manifest.calibration.video
-        mood = self._mood(clip, (video.valence_mean, video.arousal_mean))
+        feeling = self._feeling(clip, (video.valence_mean, video.arousal_mean))
         hits = [
             self._to_hit(rank, one, query)
             if request.is_brief and one.metadata.track_id not in wanted
-            else self._to_telling_hit(rank, one, clip, mood, query)
+            else self._to_telling_hit(rank, one, clip, feeling, query)
             for rank, one in enumerate([*ranked, *compared], start=1)
         ]
         return ranking_pb2.SearchTracksResponse(
@@ -277,7 +277,12 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
         )
 
     def _to_telling_hit(
-        self, rank: int, ranked: Ranked, clip_emotion: common_pb2.Emotion, clip_mood: Mood, query: Query
+        self,
+        rank: int,
+        ranked: Ranked,
+        clip_emotion: common_pb2.Emotion,
+        clip_feeling: Feeling,
+        query: Query,
     ) -> ranking_pb2.Hit:
         hit = self._to_hit(rank, ranked, query)
         passage_emotion = _mean_emotion(ranked.passages, ranked.shares)
@@ -286,8 +291,8 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
         _, content, emotion = ranked.cosines
         hit.reasons.extend(
             explain(
-                clip_mood,
-                self._mood(passage_emotion, (query.centre, self._manifest.calibration.music.arousal_mean)),
+                clip_feeling,
+                self._feeling(passage_emotion, (query.centre, self._manifest.calibration.music.arousal_mean)),
                 content,
                 emotion,
                 [query.windows[number].emotion.arousal for number in ranked.windows],
@@ -296,8 +301,8 @@ class RankingServicer(ranking_pb2_grpc.RankingServiceServicer):
         )
         return hit
 
-    def _mood(self, emotion: common_pb2.Emotion, centre: tuple[float, float]) -> Mood:
-        return Mood.of(emotion, centre, self._manifest.calibration.neutral_band)
+    def _feeling(self, emotion: common_pb2.Emotion, centre: tuple[float, float]) -> Feeling:
+        return Feeling.of(emotion, centre, self._manifest.calibration.neutral_band)
 
 
 def _mean_emotion(passages: Sequence[Passage], shares: NDArray[np.float64]) -> common_pb2.Emotion:

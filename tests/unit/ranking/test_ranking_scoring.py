@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinoscore.ranking.diversity import limit_per_artist
-from kinoscore.ranking.reasons import Mood, explain
+from kinoscore.ranking.reasons import Feeling, explain
 from kinoscore.ranking.scoring import (
     POLARITY_PENALTY,
     PRIOR_TRACKS,
@@ -89,39 +89,50 @@ def test_at_most_so_many_tracks_of_one_artist_in_their_order() -> None:
     assert [number for _, number in limit_per_artist(ranked, artist, 0, 4)] == [1, 2, 3, 4]
 
 
-CALM_AND_PLEASANT = Mood(valence=1, arousal=-1)
+CALM_AND_PLEASANT = Feeling(0.3, -0.3, 0.2, 0.2)
+CALM = Feeling(0.1, -0.3, 0.2, 0.2)
+EXCITED_AND_DARK = Feeling(-0.3, 0.3, 0.2, 0.2)
+NEUTRAL = Feeling(0.0, 0.0, 0.2, 0.2)
 
 
-def reasons(clip: Mood, passage: Mood, content: float = 0, emotion: float = 0, curve: tuple[float, ...] = ()):  # type: ignore[no-untyped-def]
+def reasons(
+    clip: Feeling, passage: Feeling, content: float = 0, emotion: float = 0, curve: tuple[float, ...] = ()
+) -> list[str]:
     return explain(clip, passage, content, emotion, curve, curve)
 
 
 def test_what_the_moods_share_is_said_first() -> None:
     assert reasons(CALM_AND_PLEASANT, CALM_AND_PLEASANT) == ["both calm and pleasant"]
-    assert reasons(CALM_AND_PLEASANT, Mood(0, -1), emotion=0.8) == ["both calm", "close in emotion"]
+    assert reasons(CALM_AND_PLEASANT, CALM, emotion=0.8) == ["both calm", "close in emotion"]
 
 
 def test_a_contrast_is_said_openly_and_never_called_close_in_emotion() -> None:
-    assert reasons(Mood(-1, 1), CALM_AND_PLEASANT, content=0.6, emotion=0.9) == [
+    assert reasons(EXCITED_AND_DARK, CALM_AND_PLEASANT, content=0.6, emotion=0.9) == [
         "close in content",
         "in contrast: the clip is excited and dark, the music calm and pleasant",
     ]
 
 
 def test_curves_are_compared_from_three_windows_on() -> None:
-    neutral = Mood(0, 0)
-    assert "the tension rises and falls together" in reasons(neutral, neutral, curve=(0.1, 0.5, 0.2))
-    assert reasons(neutral, neutral, curve=(0.1, 0.5)) == ["the nearest there is; nothing stands out"]
-    assert reasons(neutral, neutral, curve=(0.1, 0.1, 0.1)) == ["the nearest there is; nothing stands out"]
+    assert "the tension rises and falls together" in reasons(NEUTRAL, NEUTRAL, curve=(0.1, 0.5, 0.2))
+    assert reasons(NEUTRAL, NEUTRAL, curve=(0.1, 0.5)) == ["the nearest there is; nothing stands out"]
+    assert reasons(NEUTRAL, NEUTRAL, curve=(0.1, 0.1, 0.1)) == ["the nearest there is; nothing stands out"]
 
 
 def test_a_mood_is_read_around_the_centre() -> None:
     felt = common_pb2.Emotion(valence=0.5, arousal=-0.2)
-    assert Mood.of(felt, centre=(0.2, 0.0), neutral_band=0.1) == CALM_AND_PLEASANT
+    assert Feeling.of(felt, centre=(0.2, 0.0), neutral_band=0.1).mood.words() == "calm and pleasant"
     felt = common_pb2.Emotion(valence=0.25, arousal=0.05)
-    assert Mood.of(felt, centre=(0.2, 0.0), neutral_band=0.1).words() == "neutral"
+    assert Feeling.of(felt, centre=(0.2, 0.0), neutral_band=0.1).mood.words() == "neutral"
 
 
 def test_a_mood_that_the_model_is_not_sure_of_is_not_named() -> None:
     felt = common_pb2.Emotion(valence=-0.2, arousal=0.6, valence_deviation=0.5, arousal_deviation=0.4)
-    assert Mood.of(felt, centre=(0.0, 0.0), neutral_band=0.1).words() == "excited"
+    assert Feeling.of(felt, centre=(0.0, 0.0), neutral_band=0.1).mood.words() == "excited"
+
+
+@pytest.mark.parametrize(("arousal", "is_close"), [(-0.25, True), (-0.35, False)])
+def test_what_arousal_tells_apart_is_not_called_close_in_emotion(arousal: float, is_close: bool) -> None:
+    # Each may be off by 0.2, both together by 0.28.
+    said = reasons(NEUTRAL, Feeling(0.0, arousal, 0.2, 0.2), emotion=0.9)
+    assert ("close in emotion" in said) == is_close
