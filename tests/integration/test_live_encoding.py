@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.pictures import InThisProcess
 from support.repository import write_tiny_repository
 
 from kinoscore.errors import InvalidRequest, SpaceMismatch, Unavailable
@@ -57,8 +58,8 @@ def engine(repository: ModelRepository) -> Iterator[CountingEngine]:
 
 @pytest.fixture(scope="module")
 def servicer(repository: ModelRepository, engine: CountingEngine) -> VideoEncoderServicer:
-    # Frames need no decoder process.
-    return VideoEncoderServicer(None, engine, repository.manifest, VideoSettings(port=0))  # type: ignore[arg-type]
+    pool: Any = InThisProcess()
+    return VideoEncoderServicer(pool, engine, repository.manifest, VideoSettings(port=0))
 
 
 def frame(seconds: float, seed: int) -> common_pb2.Frame:

@@ -1,5 +1,6 @@
 """Small media files for the tests, written with PyAV."""
 
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 __all__ = [
     "Frames",
     "copy_from",
+    "encode_picture",
     "grey_frames",
     "grey_numbers",
     "noise_frames",
@@ -36,6 +38,18 @@ def noise_frames(count: int, height: int = 96, width: int = 128) -> list[NDArray
     """A texture that drifts and brightens, so that encoders use references in both directions."""
     texture = np.random.default_rng(7).integers(0, 160, (height, width, 3), np.uint8)
     return [np.roll(texture, (number, 2 * number), (0, 1)) + np.uint8(number) for number in range(count)]
+
+
+def encode_picture(pixels: NDArray[np.uint8], codec: str, pixel_format: str) -> bytes:
+    """One picture, as FFmpeg's `codec` writes it."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="image2pipe") as container:
+        stream = container.add_stream(codec, rate=1)
+        stream.height, stream.width = pixels.shape[:2]
+        stream.pix_fmt = pixel_format
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
 
 
 def write_clip(

@@ -21,7 +21,7 @@ from kinoscore.media.live_channel import PIECE_BYTES, PIECE_HEADER, REPORT_HEADE
 from kinoscore.media.live_decoding import LivePicture, LiveVideo
 from kinoscore.media.live_feed import ByteFeed, Piece
 from kinoscore.media.live_sampling import StreamClock
-from kinoscore.media.process import confine
+from kinoscore.media.process import confine, end_with_parent
 
 __all__ = ["HANG_SECONDS", "HUNG_STATUS", "Watch", "main"]
 
@@ -134,7 +134,7 @@ def main() -> None:
     threading.stack_size(_STACK_BYTES)
     output = confine(memory_limit)
     watch = Watch()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     threading.Thread(target=_beat, args=(output, watch), daemon=True).start()
     while True:
         _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
@@ -144,11 +144,6 @@ def main() -> None:
         threading.Thread(
             target=_serve, args=(socket.socket(fileno=descriptors[0]), watch), daemon=True
         ).start()
-
-
-def _end_with_parent() -> None:
-    sys.stdin.read()
-    os._exit(0)
 
 
 def _beat(output: TextIO, watch: Watch) -> None:

@@ -1,4 +1,4 @@
-"""Single pictures, as live streams send them, to arrays."""
+"""Single pictures to arrays, in this process; `picture_pool` is the place for untrusted ones."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -21,6 +21,8 @@ from kinoscore.media.types import FrameSpec, Limits
 
 __all__ = ["PictureFormat", "decode_picture"]
 
+Buffer = bytes | memoryview
+
 _own = threading.local()
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -42,7 +44,7 @@ class PictureFormat(StrEnum):
 
 
 def decode_picture(
-    picture_format: PictureFormat, data: bytes, width: int, height: int, spec: FrameSpec, limits: Limits
+    picture_format: PictureFormat, data: Buffer, width: int, height: int, spec: FrameSpec, limits: Limits
 ) -> NDArray[np.uint8]:
     """Decodes one picture and squashes it as video frames are: uint8 RGB [spec.height, spec.width, 3].
 
@@ -72,7 +74,7 @@ def _own_scaler() -> VideoReformatter:
 
 
 def _raw_frame(
-    picture_format: PictureFormat, data: bytes, width: int, height: int, limits: Limits
+    picture_format: PictureFormat, data: Buffer, width: int, height: int, limits: Limits
 ) -> VideoFrame:
     name = picture_format.upper()
     if width < 1 or height < 1:
@@ -92,7 +94,7 @@ def _raw_frame(
     return VideoFrame.from_ndarray(pixels.reshape(height, width, 3), "rgb24")
 
 
-def _compressed_frame(picture_format: PictureFormat, data: bytes, limits: Limits) -> VideoFrame:
+def _compressed_frame(picture_format: PictureFormat, data: Buffer, limits: Limits) -> VideoFrame:
     codec_name, read_size = _CODECS[picture_format]
     size = read_size(data)
     if size is None:
@@ -103,7 +105,8 @@ def _compressed_frame(picture_format: PictureFormat, data: bytes, limits: Limits
     # A header may tell less than what follows it.
     codec.options = {"max_pixels": str(limits.max_pixels)}
     try:
-        frames = codec.decode(Packet(data)) or codec.decode(None)
+        # Any buffer will do; the type says less.
+        frames = codec.decode(Packet(data)) or codec.decode(None)  # type: ignore[arg-type]
     except MemoryError as error:
         raise MediaTooLarge("the picture needs more memory to decode than there is") from error
     except av.FFmpegError as error:
@@ -113,14 +116,14 @@ def _compressed_frame(picture_format: PictureFormat, data: bytes, limits: Limits
     return frames[0]
 
 
-def _png_size(data: bytes) -> tuple[int, int] | None:
-    if not data.startswith(PNG_SIGNATURE) or len(data) < 24:
+def _png_size(data: Buffer) -> tuple[int, int] | None:
+    if len(data) < 24 or data[: len(PNG_SIGNATURE)] != PNG_SIGNATURE:
         return None
     return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    if not data.startswith(JPEG_SIGNATURE):
+def _jpeg_size(data: Buffer) -> tuple[int, int] | None:
+    if data[: len(JPEG_SIGNATURE)] != JPEG_SIGNATURE:
         return None
     for marker, position in _jpeg_segments(data):
         if marker in JPEG_FRAME_MARKERS:
@@ -129,7 +132,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+def _jpeg_segments(data: Buffer) -> Iterator[tuple[int, int]]:
     """The marker of each segment before the pixels, and where its length field stands."""
     position = 2
     while position + 9 <= len(data) and data[position] == 0xFF:
@@ -137,7 +140,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
         position += 2 + int.from_bytes(data[position + 2 : position + 4])
 
 
-def _webp_size(data: bytes) -> tuple[int, int] | None:
+def _webp_size(data: Buffer) -> tuple[int, int] | None:
     """Of the canvas (VP8X), or of the one lossless (VP8L) or lossy (VP8) picture."""
     if len(data) < 30 or data[:4] != b"RIFF" or data[8:12] != b"WEBP":
         return None
@@ -151,7 +154,7 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
 
 
 _CODECS: dict[
-    PictureFormat, tuple[Literal["mjpeg", "png", "webp"], Callable[[bytes], tuple[int, int] | None]]
+    PictureFormat, tuple[Literal["mjpeg", "png", "webp"], Callable[[Buffer], tuple[int, int] | None]]
 ] = {
     PictureFormat.JPEG: ("mjpeg", _jpeg_size),
     PictureFormat.PNG: ("png", _png_size),

@@ -15,9 +15,8 @@ import asyncio
 import json
 import logging
 import os
-import tempfile
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -35,7 +34,8 @@ from kinoscore.errors import (
 )
 from kinoscore.media.live_channel import LiveJob
 from kinoscore.media.live_pool import LiveDecoding, LiveProcesses
-from kinoscore.media.process import end_process, start_process
+from kinoscore.media.picture_pool import Picture, PictureProcesses, Pixels
+from kinoscore.media.process import anonymous_file, end_process, start_process
 from kinoscore.media.types import AudioBlock, FrameBatch, FrameSpec, Limits, MediaProbe, MediaSummary, Tags
 
 __all__ = ["DecodeJob", "DecodePool"]
@@ -78,7 +78,7 @@ class _Worker:
     @classmethod
     async def start(cls, memory_limit_bytes: int) -> "_Worker":
         """Starts a process and waits until it can take a job. Raises InternalError when it cannot start."""
-        shared_file = _anonymous_file()
+        shared_file = anonymous_file()
         try:
             started = await start_process("kinoscore.media.worker", shared_file, memory_limit_bytes)
         except BaseException:
@@ -122,18 +122,12 @@ class _Worker:
             os.close(self._shared_file)
 
 
-def _anonymous_file() -> int:
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("kinoscore-decoder")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
-
-
 class DecodePool:
     """A fixed number of decoder processes behind a bounded queue.
 
     Args:
-        workers: decoder processes, for files; and as many for live streams, once there are some.
+        workers: decoder processes, for files; as many for live streams, and for single pictures, once there
+            are some.
         memory_limit_bytes: how far a worker may grow above its idle size, in address space; on Linux only.
         time_limit_seconds: how long a worker may take for one file, without its consumer's own time.
         limits: what a file may ask for.
@@ -160,6 +154,7 @@ class DecodePool:
         # None wakes a waiting request after the pool was closed.
         self._idle: asyncio.Queue[_Worker | None] = asyncio.Queue()
         self._live = LiveProcesses(workers, memory_limit_bytes)
+        self._pictures = PictureProcesses(workers, memory_limit_bytes)
         self._waiting = 0
         self._leased = 0
         self._errands: set[asyncio.Task[None]] = set()
@@ -194,6 +189,7 @@ class DecodePool:
         await asyncio.gather(*(worker.end() for worker in self._workers))
         self._workers.clear()
         await self._live.close()
+        await self._pictures.close()
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
@@ -204,6 +200,11 @@ class DecodePool:
     def live_pids(self) -> tuple[int, ...]:
         """The process ids of those that decode live streams, for doctors and tests."""
         return self._live.pids
+
+    @property
+    def picture_pids(self) -> tuple[int, ...]:
+        """The process ids of those that decode single pictures, for doctors and tests."""
+        return self._pictures.pids
 
     def decode_frames(
         self, path: str | os.PathLike[str], spec: FrameSpec, timeout: float | None = None
@@ -239,6 +240,16 @@ class DecodePool:
         if self._closed:
             raise Unavailable("the decoders are shutting down")
         return self._live.decode(job)
+
+    async def decode_pictures(
+        self, pictures: Sequence[Picture], spec: FrameSpec, limits: Limits
+    ) -> list[Pixels | KinoscoreError]:
+        """`kinoscore.media.pictures.decode_picture` of each, in processes that do nothing else.
+
+        Raises:
+            Unavailable: the decoders are shutting down, or none starts.
+        """
+        return await self._pictures.decode(pictures, spec, limits)
 
     async def probe(self, path: str | os.PathLike[str], timeout: float | None = None) -> MediaProbe:
         """`kinoscore.media.decoding.probe` in a worker."""

@@ -10,13 +10,15 @@ import os
 import resource
 import signal
 import sys
+import tempfile
+import threading
 from pathlib import Path
 from typing import TextIO
 
 from kinoscore import errors
 from kinoscore.errors import InternalError, Unavailable
 
-__all__ = ["confine", "end_process", "start_process"]
+__all__ = ["anonymous_file", "confine", "end_process", "end_with_parent", "start_process"]
 
 START_SECONDS = 30.0
 LINE_LIMIT = 1 << 20
@@ -93,6 +95,25 @@ def confine(memory_limit_bytes: int) -> TextIO:
     output = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="ascii")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return output
+
+
+def end_with_parent() -> None:
+    """Ends this process, whatever it does, when the parent closes its standard input, or is gone."""
+
+    def wait() -> None:
+        sys.stdin.read()
+        # Not sys.exit: a codec may hang in another thread.
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def anonymous_file() -> int:
+    """A descriptor of a file in memory that has no name, so that nothing is left of it, whatever dies."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("kinoscore-decoder")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 def _limit_memory(extra_bytes: int) -> None:

@@ -132,7 +132,8 @@ class MediaSettings(Settings):
     decoder_workers: int = Field(
         2,
         gt=0,
-        description="Decoder processes for files; as many more for live streams of bytes, once some come.",
+        description="Decoder processes for files; as many more for live streams of bytes, and for single "
+        "pictures, once some come.",
     )
     decoder_queue: int = Field(
         64, gt=0, description="Files that may wait for a decoder; more are refused with RESOURCE_EXHAUSTED."

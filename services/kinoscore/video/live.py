@@ -10,7 +10,7 @@ streams and clips of the process: the engine forms them.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 
 from kinoscore.errors import (
     DeadlineExceeded,
-    InvalidMedia,
     InvalidRequest,
-    MediaTooLarge,
+    KinoscoreError,
     ResourceExhausted,
     Unavailable,
 )
@@ -39,7 +38,7 @@ from kinoscore.v1 import common_pb2, video_pb2
 from kinoscore.video.assembly import WindowAssembler
 from kinoscore.video.clip_head import encode_windows, key_frame_messages
 from kinoscore.video.live_window import EncodedRow, LiveWindow
-from kinoscore.video.pictures import FRAME_FORMATS, decode_frame
+from kinoscore.video.pictures import FRAME_FORMATS, decode_frames
 
 __all__ = ["LiveEncoding", "LiveParts"]
 
@@ -56,7 +55,7 @@ class LiveParts:
     """What all streams of a service share.
 
     Attributes:
-        pool: decodes streams of bytes.
+        pool: decodes pictures and streams of bytes.
         engine: runs the frame encoder and the clip encoder.
         manifest: of the engine's models.
         limits: of single pictures.
@@ -72,10 +71,11 @@ class LiveParts:
 
 @dataclass(slots=True, eq=False)
 class _Picture:
-    """One frame of the stream, as it came or decoded, and what the models made of it once they have."""
+    """One frame of the stream: as it came, or decoded, and then what the models made of it."""
 
-    frame: common_pb2.Frame | NDArray[np.uint8] | None
     arrived: float
+    frame: common_pb2.Frame | None = None
+    pixels: NDArray[np.uint8] | None = None
     encoded: "EncodedRow | None" = None
     is_done: bool = False
 
@@ -196,7 +196,7 @@ class LiveEncoding:
             seconds = self._clock.place(frame.timestamp_seconds, step)
             if seconds is None:
                 continue
-            picture = _Picture(frame, time.monotonic())
+            picture = _Picture(time.monotonic(), frame=frame)
             samples = self._sampler.offer(seconds)
             if shown is not None and samples.before:
                 await self._put(shown, samples.before)
@@ -231,7 +231,7 @@ class LiveEncoding:
                     if shown is None:
                         self._miss(range(job.next_sample, report.first))
                     if shown is None or decoded.pixels is not None:
-                        shown = _Picture(decoded.pixels, report.arrived)
+                        shown = _Picture(report.arrived, pixels=decoded.pixels)
                     await self._put(shown, range(report.first, report.end))
             finally:
                 feeding.cancel()
@@ -265,15 +265,11 @@ class LiveEncoding:
 
     async def _encode_pictures(self, pictures: Sequence[_Picture]) -> None:
         started = time.perf_counter()
-        if self._decoding is None:
-            decoded = await asyncio.to_thread(self._decode, pictures)
-        else:
-            # A decoder process has done so already.
-            decoded = self._decode(pictures)
+        decoded = await self._decoded(pictures)
         self._timer.decode_seconds += time.perf_counter() - started
         for picture in pictures:
             picture.is_done = True
-            picture.frame = None
+            picture.frame = picture.pixels = None
         self._damaged += len(pictures) - len(decoded)
         if not decoded:
             return
@@ -291,18 +287,18 @@ class LiveEncoding:
                 float(outputs["salience"][number]),
             )
 
-    def _decode(self, pictures: Iterable[_Picture]) -> list[tuple[_Picture, NDArray[np.uint8]]]:
-        decoded = []
-        for picture in pictures:
-            try:
-                if isinstance(picture.frame, common_pb2.Frame):
-                    decoded.append((picture, decode_frame(picture.frame, self._spec, self._parts.limits)))
-                elif picture.frame is not None:
-                    decoded.append((picture, picture.frame))
-            except (InvalidMedia, MediaTooLarge) as error:
-                # The first one tells the cause; the count tells the rest.
-                self._warnings = self._warnings or [error.message]
-        return decoded
+    async def _decoded(self, pictures: Sequence[_Picture]) -> list[tuple[_Picture, NDArray[np.uint8]]]:
+        """The pixels of those pictures that have some; a stream of bytes brings them decoded."""
+        if self._decoding is None:
+            frames = [picture.frame for picture in pictures if picture.frame is not None]
+            answers = await decode_frames(self._parts.pool, frames, self._spec, self._parts.limits)
+            for picture, answer in zip(pictures, answers, strict=True):
+                if isinstance(answer, KinoscoreError):
+                    # The first one tells the cause; the count tells the rest.
+                    self._warnings = self._warnings or [answer.message]
+                else:
+                    picture.pixels = answer
+        return [(picture, picture.pixels) for picture in pictures if picture.pixels is not None]
 
     def _completes_interval(self, sampled: _Sampled) -> bool:
         return self._is_interval_over(self._seen_until(sampled))

@@ -4,20 +4,21 @@ Sample number i takes the last frame whose time is not later than i / rate secon
 Frames that no sample takes are not decoded.
 """
 
-import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kinoscore.errors import InvalidMedia, InvalidRequest, MediaTooLarge
+from kinoscore.errors import InvalidMedia, InvalidRequest, KinoscoreError, MediaTooLarge
 from kinoscore.media.decoding import BATCH_FRAMES
-from kinoscore.media.pictures import PictureFormat, decode_picture
+from kinoscore.media.picture_pool import Picture, Pixels
+from kinoscore.media.pictures import PictureFormat
 from kinoscore.media.types import FrameBatch, FrameSpec, Limits
 from kinoscore.v1 import common_pb2
 
-__all__ = ["FRAME_FORMATS", "SampleCounter", "decode_frame", "sampled_batches"]
+__all__ = ["FRAME_FORMATS", "PictureDecoder", "SampleCounter", "decode_frames", "sampled_batches"]
 
 FRAME_FORMATS = {
     common_pb2.FRAME_FORMAT_JPEG: PictureFormat.JPEG,
@@ -82,10 +83,18 @@ class SampleCounter:
         return count
 
 
+class PictureDecoder(Protocol):
+    """What `DecodePool` does for single pictures."""
+
+    async def decode_pictures(
+        self, pictures: Sequence[Picture], spec: FrameSpec, limits: Limits
+    ) -> list[Pixels | KinoscoreError]: ...
+
+
 async def sampled_batches(
-    frames: AsyncIterator[common_pb2.Frame], spec: FrameSpec, limits: Limits
+    decoder: PictureDecoder, frames: AsyncIterator[common_pb2.Frame], spec: FrameSpec, limits: Limits
 ) -> AsyncGenerator[FrameBatch, None]:
-    """The sampled frames in batches; times count from the first frame. Pictures are decoded in a thread.
+    """The sampled frames in batches; times count from the first frame.
 
     Raises:
         InvalidRequest: a frame's time or format is wrong; the message names the field.
@@ -96,7 +105,9 @@ async def sampled_batches(
     waiting: list[NDArray[np.uint8]] = []
     given = 0
     async for frame, count in _with_counts(frames, counter):
-        picture = await asyncio.to_thread(decode_frame, frame, spec, limits)
+        [picture] = await decode_frames(decoder, [frame], spec, limits)
+        if isinstance(picture, KinoscoreError):
+            raise picture
         for _ in range(count):
             waiting.append(picture)
             if len(waiting) == BATCH_FRAMES:
@@ -121,24 +132,36 @@ async def _with_counts(
         yield last, count
 
 
-def decode_frame(frame: common_pb2.Frame, spec: FrameSpec, limits: Limits) -> NDArray[np.uint8]:
-    """The picture of a frame, uint8 RGB [spec.height, spec.width, 3]. Blocks.
+async def decode_frames(
+    decoder: PictureDecoder, frames: Sequence[common_pb2.Frame], spec: FrameSpec, limits: Limits
+) -> list[Pixels | KinoscoreError]:
+    """The picture of each frame, uint8 RGB [spec.height, spec.width, 3].
+
+    In place of a picture InvalidMedia says that it is not what its format says, MediaTooLarge that it has too
+    many pixels.
 
     Raises:
-        InvalidRequest: the format is none that can be read.
-        InvalidMedia: the picture is not what its format says.
-        MediaTooLarge: it has too many pixels.
+        InvalidRequest: a format is none that can be read.
     """
+    pictures = [_picture(frame) for frame in frames]
+    answers = await decoder.decode_pictures(pictures, spec, limits)
+    return [
+        InvalidMedia(
+            f"the frame at {frame.timestamp_seconds:g} s: {answer.message}", field="chunk.frame.data"
+        )
+        if isinstance(answer, InvalidMedia)
+        else answer
+        for frame, answer in zip(frames, answers, strict=True)
+    ]
+
+
+def _picture(frame: common_pb2.Frame) -> Picture:
     picture_format = FRAME_FORMATS.get(frame.format)
     if picture_format is None:
         raise InvalidRequest(
             "a frame's format must be JPEG, PNG, WebP, RGB24 or I420", field="chunk.frame.format"
         )
-    try:
-        return decode_picture(picture_format, frame.data, frame.width, frame.height, spec, limits)
-    except InvalidMedia as error:
-        message = f"the frame at {frame.timestamp_seconds:g} s: {error.message}"
-        raise InvalidMedia(message, field="chunk.frame.data") from error
+    return Picture(picture_format, frame.data, frame.width, frame.height)
 
 
 def _batch(pictures: list[NDArray[np.uint8]], first: int, spec: FrameSpec) -> FrameBatch:

@@ -32,7 +32,7 @@ class VideoEncoderServicer(video_pb2_grpc.VideoEncoderServiceServicer):
     """Encodes clips. Of a clip only the features of its sampled frames are held, never its pictures.
 
     Args:
-        pool: decodes the uploaded files, and live streams of bytes.
+        pool: decodes uploads and live streams.
         engine: runs the frame encoder and the clip encoder.
         manifest: of the engine's models.
         settings: limits, the spool folder and the default deadline.
@@ -100,7 +100,9 @@ class VideoEncoderServicer(video_pb2_grpc.VideoEncoderServiceServicer):
     async def _encode_pictures(
         self, upload: Upload[Any], deadline: Deadline, timer: StageTimer
     ) -> video_pb2.EncodeClipResponse:
-        async with aclosing(sampled_batches(upload.frames(), self._spec, self._limits)) as batches:
+        async with aclosing(
+            sampled_batches(self._pool, upload.frames(), self._spec, self._limits)
+        ) as batches:
             windows = await self._encode_frames(batches, deadline, timer)
         seconds = len(windows.timestamps) / self._spec.frames_per_second
         return await self._reply(windows, seconds, (), deadline, timer)

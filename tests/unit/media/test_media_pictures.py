@@ -1,4 +1,3 @@
-import io
 import struct
 
 import av
@@ -7,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from support.media_files import encode_picture
 
 from kinoscore.errors import InvalidMedia, MediaTooLarge
 from kinoscore.media.pictures import PictureFormat, decode_picture
@@ -24,20 +24,9 @@ def halves() -> NDArray[np.uint8]:
     return picture
 
 
-def encode(pixels: NDArray[np.uint8], codec: str, form: str) -> bytes:
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="image2pipe") as container:
-        stream = container.add_stream(codec, rate=1)
-        stream.height, stream.width = pixels.shape[:2]
-        stream.pix_fmt = form
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
-        container.mux(stream.encode(None))
-    return buffer.getvalue()
-
-
-JPEG = encode(halves(), "mjpeg", "yuvj444p")
-PNG = encode(halves(), "png", "rgb24")
-WEBP = encode(halves(), "libwebp", "yuv420p")
+JPEG = encode_picture(halves(), "mjpeg", "yuvj444p")
+PNG = encode_picture(halves(), "png", "rgb24")
+WEBP = encode_picture(halves(), "libwebp", "yuv420p")
 I420 = av.VideoFrame.from_ndarray(halves(), "rgb24").reformat(format="yuv420p").to_ndarray().tobytes()
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.pictures import InThisProcess
 
 from kinoscore.errors import InvalidMedia, InvalidRequest, MediaTooLarge
 from kinoscore.media.types import FrameSpec, Limits
@@ -36,7 +37,7 @@ async def sampled(*frames: common_pb2.Frame) -> tuple[list[float], list[int]]:
     """The times and the greys of the samples."""
     times: list[float] = []
     greys: list[int] = []
-    async for batch in sampled_batches(stream(frames), SPEC, LIMITS):
+    async for batch in sampled_batches(InThisProcess(), stream(frames), SPEC, LIMITS):
         times.extend(batch.timestamps.tolist())
         greys.extend(np.rint(batch.frames.mean(axis=(1, 2, 3))).astype(int).tolist())
     return times, greys
