@@ -42,13 +42,16 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
     Args:
         default_deadline_seconds: the time for a request with one reply whose caller set no deadline.
         max_concurrent_requests: more at once are refused with QueueFull. A call that a request running
-            here makes to this very server (it carries `outgoing_metadata`) is part of it and always admitted.
+            here makes to this very server (it carries `outgoing_metadata`) is part of it: always admitted,
+            never counted.
     """
 
     def __init__(self, *, default_deadline_seconds: float, max_concurrent_requests: int) -> None:
         self._default_deadline_seconds = default_deadline_seconds
         self._max_concurrent_requests = max_concurrent_requests
+        # The tokens of all, and how many of them are parts of no other.
         self._running: set[str] = set()
+        self._whole = 0
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -133,21 +136,24 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
 
     @contextmanager
     def _admitted(self, identity: RequestIdentity, parent_token: str | None) -> Iterator[None]:
-        if parent_token not in self._running:
+        is_whole = parent_token not in self._running
+        if is_whole:
             if self._draining:
                 raise Unavailable("the server is shutting down; try again, or another server")
-            if len(self._running) >= self._max_concurrent_requests:
+            if self._whole >= self._max_concurrent_requests:
                 limit = self._max_concurrent_requests
                 raise QueueFull(
                     f"{limit} requests are running already; try again later",
                     metadata={"limit": str(limit), "retry_seconds": str(_RETRY_SECONDS)},
                 )
         self._running.add(identity.token)
+        self._whole += is_whole
         self._idle.clear()
         try:
             yield
         finally:
             self._running.discard(identity.token)
+            self._whole -= is_whole
             if not self._running:
                 self._idle.set()
 

@@ -1,6 +1,7 @@
 """A server admits, limits, answers, and goes down in good order."""
 
 import asyncio
+import itertools
 import json
 import logging
 import os
@@ -147,6 +148,24 @@ async def test_more_requests_than_allowed_are_refused_and_the_others_answered() 
         gate.open.set()
         assert [reply.space for reply in await asyncio.gather(*running)] == ["s", "s"]
         assert (await stub.Fuse(fusion_pb2.FuseRequest())).space == "s"
+
+
+async def test_what_a_request_asks_of_its_own_server_does_not_count() -> None:
+    gate, numbers = Gate(), itertools.count()
+
+    async def first_asks_second(context: grpc.aio.ServicerContext) -> None:
+        number = next(numbers)
+        if number == 0:
+            await stub.Fuse(fusion_pb2.FuseRequest(), metadata=outgoing_metadata())
+        elif number == 1:
+            await gate(context)
+
+    async with serving(first_asks_second, max_concurrent_requests=2) as (_, stub, _):
+        first = asyncio.ensure_future(stub.Fuse(fusion_pb2.FuseRequest()))
+        await asyncio.wait_for(gate.entered.acquire(), 5)
+        assert (await stub.Fuse(fusion_pb2.FuseRequest())).space == "s"
+        gate.open.set()
+        await first
 
 
 async def test_stopping_refuses_new_requests_and_finishes_the_running_ones() -> None:
