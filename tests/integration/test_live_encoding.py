@@ -1,6 +1,8 @@
 """EncodeLive against EncodeClip, with the tiny models and no network."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
@@ -10,10 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.pictures import InThisProcess
 from support.repository import write_tiny_repository
+from support.waiting import until
 
 from kinoscore.errors import InvalidRequest, SpaceMismatch, Unavailable
 from kinoscore.inference import ModelRepository
 from kinoscore.inference.onnx import OnnxEngine
+from kinoscore.media.pool import DecodePool
 from kinoscore.runtime.settings import VideoSettings
 from kinoscore.v1 import common_pb2, video_pb2
 from kinoscore.video.servicer import VideoEncoderServicer
@@ -181,6 +185,27 @@ async def test_a_damaged_frame_is_counted_and_passed_over(servicer: VideoEncoder
     answers = await live(servicer, frames, window_seconds=6.0)
     assert answers[-1].losses.frames_damaged == 2
     assert answers[-1].window_duration_seconds == 5.0
+
+
+async def test_a_stream_of_pictures_outlives_its_decoder_without_a_loss(
+    repository: ModelRepository, engine: CountingEngine, servicer: VideoEncoderServicer
+) -> None:
+    frames = [frame(number / 2, number) for number in range(12)]
+    async with DecodePool(1) as pool:
+        own = VideoEncoderServicer(pool, engine, repository.manifest, VideoSettings(port=0))  # type: ignore[arg-type]
+
+        async def interrupted() -> AsyncIterator[Any]:
+            yield video_pb2.EncodeLiveRequest(settings=video_pb2.EncodeLiveSettings())
+            for number, one in enumerate(frames):
+                if number == 6:
+                    await until(lambda: bool(pool.picture_pids))
+                    os.kill(pool.picture_pids[0], signal.SIGKILL)
+                yield video_pb2.EncodeLiveRequest(chunk=common_pb2.MediaChunk(frame=one))
+
+        answers = [answer async for answer in own.EncodeLive(interrupted(), NoContext())]  # type: ignore[arg-type]
+    (*_, expected) = await live(servicer, frames)
+    assert_same(answers[-1].clip, expected.clip)
+    assert not any(answer.losses.frames_damaged or answer.losses.gap_seconds for answer in answers)
 
 
 async def test_a_frame_of_another_size_is_taken(servicer: VideoEncoderServicer) -> None:

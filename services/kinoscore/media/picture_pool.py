@@ -251,7 +251,7 @@ class PictureProcesses:
         finally:
             for answer in answers:
                 if isinstance(answer, asyncio.Future):
-                    answer.cancel()
+                    _give_up(answer)
 
     async def close(self) -> None:
         """Ends all processes. Pictures that wait raise Unavailable."""
@@ -317,10 +317,19 @@ class PictureProcesses:
             self._starting.add_done_callback(self._has_started)
 
     async def _start(self) -> None:
-        process = await _Process.start(self._memory_limit_bytes, self._room.release)
+        try:
+            process = await _Process.start(self._memory_limit_bytes, self._room.release)
+        except OSError as error:
+            raise Unavailable(f"a decoder process cannot start: {error}") from error
         self._processes.append(process)
 
     def _has_started(self, starting: "asyncio.Task[None]") -> None:
         self._starting = None
         if not starting.cancelled() and (error := starting.exception()):
             logger.warning("a decoder of single pictures did not start: %s", error)
+
+
+def _give_up(answer: "asyncio.Future[Pixels]") -> None:
+    """Nobody waits for it any more, nor wants to hear why it failed."""
+    if not answer.cancel() and not answer.cancelled():
+        answer.exception()
