@@ -85,7 +85,7 @@ class FormFinder:
         self._held += data
         if len(self._held) < _FEWEST_BYTES:
             return None
-        if found := self._found():
+        if found := self._found(is_all=False):
             return found
         if len(self._held) < ENOUGH_BYTES:
             return None
@@ -104,17 +104,17 @@ class FormFinder:
         Raises:
             InvalidMedia: the bytes are of no known form.
         """
-        found = self._found()
+        found = self._found(is_all=True)
         if found is None and self._held:
             raise _without_beginning() if self._anywhere else _unknown()
         return found
 
-    def _found(self) -> tuple[StreamForm, bytes] | None:
+    def _found(self, *, is_all: bool) -> tuple[StreamForm, bytes] | None:
         # Data without an index before it are the rest of something.
         is_rest = self._anywhere and self._held[4:8] == b"mdat"
         if not is_rest and (form := begins(self._held)):
             return form, self._held
-        if self._anywhere and (beginning := find_beginning(self._held)):
+        if self._anywhere and (beginning := find_beginning(self._held, is_all=is_all)):
             form, position = beginning
             return form, self._held[position:]
         return None

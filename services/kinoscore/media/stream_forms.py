@@ -56,8 +56,12 @@ def begins(data: bytes) -> StreamForm | None:
     return None
 
 
-def find_beginning(data: bytes) -> tuple[StreamForm, int] | None:
-    """The first place in a stream taken up anywhere from which it can be read, with its form."""
+def find_beginning(data: bytes, *, is_all: bool) -> tuple[StreamForm, int] | None:
+    """The first place in a stream taken up anywhere from which it can be read, with its form.
+
+    Args:
+        is_all: no more bytes will come that could tell the form.
+    """
     found = []
     if match := _FILE_TYPE.search(data):
         found.append((match.start(), StreamForm.MP4))
@@ -65,7 +69,10 @@ def find_beginning(data: bytes) -> tuple[StreamForm, int] | None:
         found.append((match.start(), StreamForm.MATROSKA))
     if (packets := _packets_at(data, 6)) is not None:
         found.append((packets, StreamForm.MPEG_TS))
-    elif match := _PARAMETER_SETS.search(data):
+    elif (match := _PARAMETER_SETS.search(data)) and (
+        # Otherwise they may lie in packets of a transport stream, too few yet to be known.
+        is_all or len(data) - match.start() >= ENOUGH_BYTES
+    ):
         found.append((match.start(), StreamForm.H264))
     if not found:
         return None

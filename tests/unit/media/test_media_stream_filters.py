@@ -160,7 +160,19 @@ def test_the_form_of_a_stream_is_told_by_its_beginning(streams: dict[str, bytes]
 )
 def test_other_bytes_are_of_no_form(data: bytes) -> None:
     assert begins(data) is None
-    assert find_beginning(data) is None
+    assert find_beginning(data, is_all=True) is None
+
+
+@pytest.mark.parametrize("lead", [0, 700, 3000])
+def test_packets_that_hold_h264_are_not_taken_for_it_before_there_are_enough(
+    streams: dict[str, bytes], lead: int
+) -> None:
+    data = bytes(lead) + streams["mpegts"]
+    for cut_at in range(lead + 12, lead + 2000, 7):
+        finder = FormFinder(anywhere=True)
+        found = finder.push(data[:cut_at]) or finder.push(data[cut_at:])
+        assert found is not None
+        assert found[0] is StreamForm.MPEG_TS
 
 
 @pytest.mark.parametrize("form", FORMS)
