@@ -6,6 +6,7 @@ standard input does, so that it never outlives its parent.
 """
 
 import asyncio
+import math
 import os
 import resource
 import signal
@@ -18,7 +19,14 @@ from typing import TextIO
 from kinoscore import errors
 from kinoscore.errors import InternalError, Unavailable
 
-__all__ = ["anonymous_file", "confine", "end_process", "end_with_parent", "start_process"]
+__all__ = [
+    "anonymous_file",
+    "confine",
+    "end_process",
+    "end_with_parent",
+    "memory_left",
+    "start_process",
+]
 
 START_SECONDS = 30.0
 LINE_LIMIT = 1 << 20
@@ -116,12 +124,22 @@ def anonymous_file() -> int:
         return os.dup(file.fileno())
 
 
+def memory_left() -> float:
+    """By how many bytes the address space may still grow."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return math.inf if limit == resource.RLIM_INFINITY else limit - _address_space_bytes()
+
+
 def _limit_memory(extra_bytes: int) -> None:
     """Lets the address space grow by so much over that of the idle process; works on Linux only."""
     try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            pages = int(file.read().split()[0])
+        limit = _address_space_bytes() + extra_bytes
     except FileNotFoundError:
         return
-    limit = pages * resource.getpagesize() + extra_bytes
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _address_space_bytes() -> int:
+    """Of this process. Raises FileNotFoundError where the system does not tell."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()

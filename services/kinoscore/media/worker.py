@@ -15,7 +15,8 @@ and one of {"summary": {...}}, {"probe": {...}}, {"cancelled": true} and
 {"error": class, "message": ..., "metadata": {...}}.
 
 Pixels and samples pass through the shared file alone, in SLOTS slots that are used in turn. The process ends
-when its standard input does, so it never outlives the pool.
+when its standard input does, so it never outlives the pool; and after a job that has left less than half of
+its memory: another one takes its place.
 """
 
 import json
@@ -40,7 +41,7 @@ from kinoscore.media.decoding import (
     iter_frames,
     probe,
 )
-from kinoscore.media.process import confine
+from kinoscore.media.process import confine, memory_left
 from kinoscore.media.types import AudioBlock, FrameBatch, FrameSpec, Limits
 
 __all__ = ["SLOTS", "main"]
@@ -116,12 +117,12 @@ class _Slots:
 
 
 def main() -> None:
-    """Serves jobs until standard input ends."""
+    """Serves jobs until standard input ends, or one has left little of the memory for the next."""
     shared_file, memory_limit = int(sys.argv[1]), int(sys.argv[2])
     pipes = _Pipes(confine(memory_limit))
     pipes.listen()
     pipes.send({"ready": True})
-    while True:
+    while memory_left() > memory_limit / 2:
         job = pipes.next_job()
         pipes.send({"started": True})
         try:
