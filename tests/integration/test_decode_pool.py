@@ -253,6 +253,18 @@ async def test_closing_leaves_no_process_and_no_shared_memory(clip: Path) -> Non
     await until(lambda: (set(os.listdir("/dev/shm")), len(os.listdir("/proc/self/fd"))) == before)
 
 
+async def test_what_a_worker_has_said_before_the_pool_was_closed_is_not_read(clip: Path) -> None:
+    pool = DecodePool(1)
+    await pool.start()
+    (worker,) = pool._workers
+    async with pool.decode_frames(clip, LONG_SPEC) as job:
+        # Its next batches are told already.
+        await until(lambda: worker._output._buffer.count(b"\n") > 1)  # type: ignore[attr-defined]
+        await pool.close()
+        with pytest.raises(Unavailable):
+            await anext(job)
+
+
 async def test_closing_ends_the_wait_for_a_worker(clip: Path) -> None:
     pool = DecodePool(1)
     await pool.start()

@@ -107,8 +107,8 @@ class _Worker:
         return message
 
     def read(self, array: "np.ndarray[Any, Any]", offset: int) -> bool:
-        """Fills an array from the shared file; False when there is not so much."""
-        return os.preadv(self._shared_file, [array.data], offset) == array.nbytes
+        """Fills an array from the shared file; False when there is not so much, or the process was ended."""
+        return not self._ended and os.preadv(self._shared_file, [array.data], offset) == array.nbytes
 
     def forget(self) -> None:
         """Gives the memory of the last job's slots back."""
