@@ -15,9 +15,8 @@ from kinoscore.errors import InvalidMedia, KinoscoreError, MediaTooLarge, Unavai
 from kinoscore.media import picture_pool
 from kinoscore.media.picture_channel import SLOT_BYTES, SLOTS, SharedSlots
 from kinoscore.media.picture_pool import Picture, PictureProcesses, Pixels
-from kinoscore.media.pictures import PictureFormat
 from kinoscore.media.process import anonymous_file
-from kinoscore.media.types import FrameSpec, Limits
+from kinoscore.media.types import FrameSpec, Limits, PictureFormat
 
 SPEC = FrameSpec(width=32, height=20, frames_per_second=2.0)
 LIMITS = Limits(max_pixels=1 << 20)

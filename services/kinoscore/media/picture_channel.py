@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from kinoscore import errors
 from kinoscore.errors import InternalError, KinoscoreError
-from kinoscore.media.pictures import PictureFormat
 from kinoscore.media.process import anonymous_file
-from kinoscore.media.types import FrameSpec, Limits
+from kinoscore.media.types import FrameSpec, Limits, PictureFormat
 
 __all__ = [
     "MESSAGE_BYTES",

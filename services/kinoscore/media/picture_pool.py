@@ -26,9 +26,8 @@ from kinoscore.media.picture_channel import (
     PictureRequest,
     SharedSlots,
 )
-from kinoscore.media.pictures import PictureFormat
 from kinoscore.media.process import end_process, start_process
-from kinoscore.media.types import FrameSpec, Limits
+from kinoscore.media.types import FrameSpec, Limits, PictureFormat
 
 __all__ = ["Picture", "PictureProcesses", "Pixels"]
 

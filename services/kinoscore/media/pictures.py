@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from enum import StrEnum
 from typing import Literal
 
 import av
@@ -17,9 +16,9 @@ from numpy.typing import NDArray
 from kinoscore.errors import InvalidMedia, MediaTooLarge
 from kinoscore.media.container import check_pixels
 from kinoscore.media.frames import to_picture
-from kinoscore.media.types import FrameSpec, Limits
+from kinoscore.media.types import FrameSpec, Limits, PictureFormat
 
-__all__ = ["PictureFormat", "decode_picture"]
+__all__ = ["decode_picture"]
 
 Buffer = bytes | memoryview
 
@@ -29,18 +28,6 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8"
 # Start-of-frame markers: C0 to CF without DHT (C4), JPG (C8) and DAC (CC).
 JPEG_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-
-
-class PictureFormat(StrEnum):
-    """How a single picture is encoded."""
-
-    JPEG = "jpeg"
-    PNG = "png"
-    WEBP = "webp"
-    # Rows from top to bottom, 3 bytes a pixel, no padding.
-    RGB24 = "rgb24"
-    # The rows of Y, then of U, then of V, no padding; width and height are even.
-    I420 = "i420"
 
 
 def decode_picture(

@@ -1,11 +1,21 @@
 """The values that leave the media room."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["AudioBlock", "FrameBatch", "FrameSpec", "Limits", "MediaProbe", "MediaSummary", "Tags"]
+__all__ = [
+    "AudioBlock",
+    "FrameBatch",
+    "FrameSpec",
+    "Limits",
+    "MediaProbe",
+    "MediaSummary",
+    "PictureFormat",
+    "Tags",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,18 @@ class Limits:
     max_bytes: int = 1 << 30
     max_duration_seconds: float = 3600.0
     max_pixels: int = 7680 * 4320
+
+
+class PictureFormat(StrEnum):
+    """How a single picture is encoded."""
+
+    JPEG = "jpeg"
+    PNG = "png"
+    WEBP = "webp"
+    # Rows from top to bottom, 3 bytes a pixel, no padding.
+    RGB24 = "rgb24"
+    # The rows of Y, then of U, then of V, no padding; width and height are even.
+    I420 = "i420"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from kinoscore.errors import InvalidMedia, InvalidRequest, KinoscoreError, MediaTooLarge
 from kinoscore.media.decoding import BATCH_FRAMES
 from kinoscore.media.picture_pool import Picture, Pixels
-from kinoscore.media.pictures import PictureFormat
-from kinoscore.media.types import FrameBatch, FrameSpec, Limits
+from kinoscore.media.types import FrameBatch, FrameSpec, Limits, PictureFormat
 from kinoscore.v1 import common_pb2
 
 __all__ = ["FRAME_FORMATS", "PictureDecoder", "SampleCounter", "decode_frames", "sampled_batches"]

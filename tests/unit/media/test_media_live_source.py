@@ -7,8 +7,8 @@ from support.media_files import noise_frames, write_clip
 
 from kinoscore.errors import FailedPrecondition, InvalidMedia, NotFound
 from kinoscore.media.live_source import CameraInput, camera_input, iter_pictures
-from kinoscore.media.pictures import PictureFormat, decode_picture
-from kinoscore.media.types import FrameSpec, Limits
+from kinoscore.media.pictures import decode_picture
+from kinoscore.media.types import FrameSpec, Limits, PictureFormat
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from support.media_files import encode_picture
 
 from kinoscore.errors import InvalidMedia, MediaTooLarge
-from kinoscore.media.pictures import PictureFormat, decode_picture
-from kinoscore.media.types import FrameSpec, Limits
+from kinoscore.media.pictures import decode_picture
+from kinoscore.media.types import FrameSpec, Limits, PictureFormat
 
 SPEC = FrameSpec(width=32, height=20, frames_per_second=2.0)
 LIMITS = Limits(max_bytes=1 << 20, max_pixels=512 * 512)
