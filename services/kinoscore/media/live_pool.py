@@ -14,13 +14,12 @@ import socket
 import time
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kinoscore import errors
-from kinoscore.errors import InternalError, InvalidMedia, KinoscoreError, Unavailable
+from kinoscore.errors import InvalidMedia, Unavailable
 from kinoscore.media.live_channel import (
     PIECE_BYTES,
     PIECE_HEADER,
@@ -29,7 +28,7 @@ from kinoscore.media.live_channel import (
     LiveJob,
     LiveReport,
 )
-from kinoscore.media.process import end_process, start_process
+from kinoscore.media.process import end_process, start_process, told_error
 from kinoscore.media.stream_filters import InitialisationFinder
 
 __all__ = ["DecodedPicture", "LiveDecoding", "LiveProcesses"]
@@ -277,7 +276,7 @@ class LiveDecoding:
                 continue
             self._now[:] = report.dropped, report.damaged, report.repaired
             if report.error:
-                raise _error(report)
+                raise told_error(report.error, report.message, report.metadata)
             if report.is_end:
                 raise StopAsyncIteration
             self._took(report)
@@ -348,9 +347,3 @@ class LiveDecoding:
             raise InvalidMedia("the decoder crashed on this stream: it is damaged, or needs too much memory")
         self._job = replace(self._job, is_resumed=True)
         await self._connect()
-
-
-def _error(report: LiveReport) -> KinoscoreError:
-    kind: Any = getattr(errors, report.error, InternalError)
-    error: KinoscoreError = kind(report.message, metadata=report.metadata)
-    return error

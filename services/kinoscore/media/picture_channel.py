@@ -15,10 +15,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kinoscore import errors
-from kinoscore.errors import InternalError, KinoscoreError
-from kinoscore.media.process import anonymous_file
-from kinoscore.media.types import FrameSpec, Limits, PictureFormat
+from kinoscore.errors import KinoscoreError
+from kinoscore.media.process import anonymous_file, told_error
+from kinoscore.media.types import FrameSpec, PictureFormat
 
 __all__ = [
     "MESSAGE_BYTES",
@@ -33,7 +32,7 @@ SLOTS = 16
 # More than a message may have that brings a picture. What is not written takes no memory.
 SLOT_BYTES = 1 << 24
 MESSAGE_BYTES = 1 << 14
-_REQUEST = struct.Struct("<IIBIIIIdQQ")
+_REQUEST = struct.Struct("<IIBIIIIdQ")
 _SLOT = struct.Struct("<I")
 _FORMATS = tuple(PictureFormat)
 # Small slots keep their memory, which is warm.
@@ -50,7 +49,6 @@ class PictureRequest:
     width: int
     height: int
     spec: FrameSpec
-    max_bytes: int
     max_pixels: int
 
     def encode(self) -> bytes:
@@ -63,18 +61,13 @@ class PictureRequest:
             self.spec.width,
             self.spec.height,
             self.spec.frames_per_second,
-            self.max_bytes,
             self.max_pixels,
         )
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        slot, size, number, width, height, *spec, max_bytes, max_pixels = _REQUEST.unpack(data)
-        return cls(slot, size, _FORMATS[number], width, height, FrameSpec(*spec), max_bytes, max_pixels)
-
-    @property
-    def limits(self) -> Limits:
-        return Limits(max_bytes=self.max_bytes, max_pixels=self.max_pixels)
+        slot, size, number, width, height, *spec, max_pixels = _REQUEST.unpack(data)
+        return cls(slot, size, _FORMATS[number], width, height, FrameSpec(*spec), max_pixels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +90,7 @@ class PictureReply:
         if len(data) == _SLOT.size:
             return cls(slot)
         name, message, metadata = json.loads(data[_SLOT.size :])
-        kind = getattr(errors, name, InternalError)
-        return cls(slot, kind(message, metadata=metadata))
+        return cls(slot, told_error(name, message, metadata))
 
 
 class SharedSlots:

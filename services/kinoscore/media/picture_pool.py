@@ -136,7 +136,6 @@ class _Process:
             picture.width,
             picture.height,
             spec,
-            limits.max_bytes,
             limits.max_pixels,
         )
         answer: asyncio.Future[Pixels] = self._loop.create_future()

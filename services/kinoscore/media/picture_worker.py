@@ -12,6 +12,7 @@ from kinoscore.errors import InternalError, KinoscoreError
 from kinoscore.media.picture_channel import MESSAGE_BYTES, PictureReply, PictureRequest, SharedSlots
 from kinoscore.media.pictures import decode_picture
 from kinoscore.media.process import confine, end_with_parent
+from kinoscore.media.types import Limits
 
 __all__ = ["main"]
 
@@ -38,7 +39,8 @@ def _decoded(request: PictureRequest, slots: SharedSlots) -> PictureReply:
             request.width,
             request.height,
             request.spec,
-            request.limits,
+            # Its bytes were counted before they came into a slot.
+            Limits(max_pixels=request.max_pixels),
         )
     except KinoscoreError as error:
         return PictureReply(request.slot, error)

@@ -16,17 +16,15 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 
-from kinoscore import errors
 from kinoscore.errors import (
     DeadlineExceeded,
-    InternalError,
     InvalidMedia,
     KinoscoreError,
     QueueFull,
@@ -35,7 +33,7 @@ from kinoscore.errors import (
 from kinoscore.media.live_channel import LiveJob
 from kinoscore.media.live_pool import LiveDecoding, LiveProcesses
 from kinoscore.media.picture_pool import Picture, PictureProcesses, Pixels
-from kinoscore.media.process import anonymous_file, end_process, start_process
+from kinoscore.media.process import anonymous_file, end_process, start_process, told_error
 from kinoscore.media.types import AudioBlock, FrameBatch, FrameSpec, Limits, MediaProbe, MediaSummary, Tags
 
 __all__ = ["DecodeJob", "DecodePool"]
@@ -53,10 +51,6 @@ RESTART_PAUSE_SECONDS = 1.0
 # cores are no faster than one. Beyond the most they gain little and cost memory.
 THREADS_A_CORE = 4
 MOST_THREADS = 8
-WORKER_ERRORS: Mapping[str, type[KinoscoreError]] = {
-    name: getattr(errors, name)
-    for name in ("InvalidMedia", "InvalidRequest", "MediaTooLarge", "NotFound", "InternalError")
-}
 
 
 class _Worker:
@@ -451,8 +445,7 @@ class DecodeJob(Generic[Item]):
             self._worker = None
             self._pool.give_back(worker, finished=True)
         if "error" in message:
-            kind = WORKER_ERRORS.get(message["error"], InternalError)
-            raise kind(message["message"], metadata=message["metadata"])
+            raise told_error(message["error"], message["message"], message["metadata"])
         return message
 
     async def _receive(self, worker: _Worker) -> Message | None:

@@ -13,11 +13,12 @@ import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
 from kinoscore import errors
-from kinoscore.errors import InternalError, Unavailable
+from kinoscore.errors import InternalError, KinoscoreError, Unavailable
 
 __all__ = [
     "anonymous_file",
@@ -26,9 +27,14 @@ __all__ = [
     "end_with_parent",
     "memory_left",
     "start_process",
+    "told_error",
 ]
 
 START_SECONDS = 30.0
+_TOLD: Mapping[str, type[KinoscoreError]] = {
+    name: getattr(errors, name)
+    for name in ("InvalidMedia", "InvalidRequest", "MediaTooLarge", "NotFound", "InternalError")
+}
 LINE_LIMIT = 1 << 20
 
 
@@ -80,6 +86,11 @@ async def end_process(process: asyncio.subprocess.Process) -> None:
     if process.stdin:
         process.stdin.close()
     await process.wait()
+
+
+def told_error(name: str, message: str, metadata: Mapping[str, str]) -> KinoscoreError:
+    """The error that a child tells, from the name of its class."""
+    return _TOLD.get(name, InternalError)(message, metadata=metadata)
 
 
 def _command(module: str, descriptor: int, memory_limit_bytes: int) -> tuple[str, ...]:
